@@ -1,0 +1,361 @@
+//! The accept loop below every listener, with the limits that keep slow and greedy clients out.
+//!
+//! A connection costs nothing for long that it does not use: the handshake, the headers, a whole
+//! request with its body, silence and age each have a limit. Connections and requests are counted,
+//! and those beyond the limit wait their turn: a full house refuses nobody for good.
+//! The size of bodies is the routes' own affair.
+//!
+//! Why not axum-server: it cannot tell one connection to end. Here every connection is asked to
+//! (GOAWAY in HTTP/2) when it is old, so that an API server that keeps one connection for ever is
+//! spread over the replicas; and silence ends one too, which HTTP/2's own timeouts do not.
+
+use std::{
+    convert::Infallible,
+    future::Future,
+    io,
+    net::SocketAddr,
+    pin::pin,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use axum::{Router, body::Body};
+use http::{Extensions, Request, Response, StatusCode};
+use hyper::{body::Incoming, service::service_fn};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::conn::auto::Builder,
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+    task::JoinSet,
+    time::{self, Instant},
+};
+use tower::ServiceExt;
+use tracing::{debug, warn};
+
+use crate::{
+    backoff,
+    chain::Chain,
+    shutdown::{self, Shutdown},
+};
+
+/// How much of what a listener's clients may have.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Age at which a connection is asked to end; up to a tenth is taken off at random, so that
+    /// connections do not all end together.
+    pub age: Duration,
+    /// Open connections at once; more wait unaccepted.
+    pub connections: usize,
+    /// How long after a shutdown was requested connections are still accepted.
+    pub drain_delay: Duration,
+    /// How long a connection that was asked to end may take for it.
+    pub end: Duration,
+    /// From the connection's first byte to the end of the TLS handshake.
+    pub handshake: Duration,
+    /// From the handshake, or in HTTP/1 the last answer, to the end of a request's headers.
+    pub headers: Duration,
+    /// Silence between two requests.
+    pub idle: Duration,
+    /// A request from the end of its headers to the beginning of its answer: reading the body,
+    /// waiting for a turn, the handler.
+    pub request: Duration,
+    /// Requests at once, over all connections; more wait.
+    pub requests: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            age: Duration::from_mins(10),
+            connections: 512,
+            drain_delay: shutdown::DRAIN_DELAY,
+            end: Duration::from_secs(10),
+            handshake: Duration::from_secs(10),
+            headers: Duration::from_secs(10),
+            // Longer than the 90 s after which Go's clients give up an idle connection.
+            idle: Duration::from_secs(120),
+            request: Duration::from_secs(10),
+            // 128 bodies of 3 MiB still fit into half a GiB.
+            requests: 128,
+        }
+    }
+}
+
+/// How a connection is accepted: plainly, or with a TLS handshake.
+pub trait Transport: Clone + Send + Sync + 'static {
+    /// What requests are read from.
+    type Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static;
+
+    /// Makes the connection ready for HTTP. The time that it may take is the caller's limit.
+    fn accept(
+        &self,
+        stream: TcpStream,
+    ) -> impl Future<Output = io::Result<Accepted<Self::Stream>>> + Send;
+}
+
+/// A connection that is ready for HTTP.
+#[derive(Debug)]
+pub struct Accepted<S> {
+    /// What every request of this connection gets as extensions.
+    pub extensions: Extensions,
+    /// What is spoken on it.
+    pub protocol: Protocol,
+    /// What requests are read from.
+    pub stream: S,
+}
+
+/// The version of HTTP.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Protocol {
+    /// HTTP/1.1 or 1.0.
+    Http1,
+    /// HTTP/2.
+    Http2,
+}
+
+/// Plain TCP and HTTP/1.
+#[derive(Clone, Copy, Debug)]
+pub struct Plain;
+
+impl Transport for Plain {
+    type Stream = TcpStream;
+
+    async fn accept(&self, stream: TcpStream) -> io::Result<Accepted<TcpStream>> {
+        Ok(Accepted { extensions: Extensions::new(), protocol: Protocol::Http1, stream })
+    }
+}
+
+/// The client's address, as an extension of each request.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer(pub SocketAddr);
+
+/// Listens on `address`.
+///
+/// # Errors
+///
+/// The address is taken, or not ours; the message names it.
+pub async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    TcpListener::bind(address).await.map_err(|error| {
+        io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"))
+    })
+}
+
+/// Serves `router` on `listener` until a shutdown is requested and its drain is over.
+pub async fn serve<T: Transport>(
+    listener: TcpListener,
+    transport: T,
+    router: Router,
+    limits: Limits,
+    shutdown: Shutdown,
+) {
+    let (close, closing) = Shutdown::channel();
+    let shared = Arc::new(Shared {
+        closing,
+        limits,
+        requests: Semaphore::new(limits.requests),
+        router,
+        transport,
+    });
+    let slots = Arc::new(Semaphore::new(limits.connections));
+    let mut connections = JoinSet::new();
+
+    let mut drained = pin!(async {
+        shutdown.requested().await;
+        time::sleep(limits.drain_delay).await;
+    });
+    loop {
+        tokio::select! {
+            () = &mut drained => break,
+            // Finished connections are forgotten as they end.
+            Some(_) = connections.join_next() => {}
+            (slot, stream, peer) = accept(&listener, &slots) => {
+                let shared = Arc::clone(&shared);
+                connections.spawn(async move {
+                    shared.connection(stream, peer).await;
+                    drop(slot);
+                });
+            }
+        }
+    }
+    drop(listener);
+    close.request();
+    while connections.join_next().await.is_some() {}
+}
+
+/// The next connection, once there is room for one.
+async fn accept(
+    listener: &TcpListener,
+    slots: &Arc<Semaphore>,
+) -> (impl Sized + Send + use<>, TcpStream, SocketAddr) {
+    let slot = Arc::clone(slots).acquire_owned().await;
+    loop {
+        match listener.accept().await {
+            Ok((stream, peer)) => return (slot, stream, peer),
+            Err(error) => {
+                // Out of file descriptors, mostly: those who have some will give them back.
+                warn!(error = %Chain(&error), "cannot accept a connection");
+                time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+/// What all connections of a listener share.
+struct Shared<T> {
+    closing: Shutdown,
+    limits: Limits,
+    requests: Semaphore,
+    router: Router,
+    transport: T,
+}
+
+impl<T: Transport> Shared<T> {
+    /// One connection, from its first byte to its end.
+    async fn connection(self: Arc<Self>, stream: TcpStream, peer: SocketAddr) {
+        let limits = self.limits;
+        // Answers are small and written at once: waiting for more only costs time.
+        let _ = stream.set_nodelay(true);
+        let accepted = match time::timeout(limits.handshake, self.transport.accept(stream)).await {
+            Ok(Ok(accepted)) => accepted,
+            Ok(Err(error)) => {
+                return debug!(%peer, error = %Chain(&error), "the handshake failed");
+            }
+            Err(_) => return debug!(%peer, "the handshake took too long"),
+        };
+        let Accepted { mut extensions, protocol, stream } = accepted;
+        extensions.insert(Peer(peer));
+
+        let activity = Arc::new(Activity::new(limits));
+        let service = service_fn({
+            let activity = Arc::clone(&activity);
+            let shared = Arc::clone(&self);
+            move |mut request: Request<Incoming>| {
+                let shared = Arc::clone(&shared);
+                let busy = Activity::begin(&activity);
+                request.extensions_mut().extend(extensions.clone());
+                async move {
+                    let answer = shared.answer(request).await;
+                    drop(busy);
+                    Ok::<_, Infallible>(answer)
+                }
+            }
+        });
+
+        let builder = builder(protocol, &limits);
+        let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+        tokio::select! {
+            _ = connection.as_mut() => return,
+            () = activity.silence() => {}
+            () = time::sleep(jittered(limits.age)) => {}
+            () = self.closing.requested() => {}
+        }
+        connection.as_mut().graceful_shutdown();
+        if time::timeout(limits.end, connection).await.is_err() {
+            debug!(%peer, "a connection did not end when asked and was cut");
+        }
+    }
+
+    /// One request: waits for its turn, then for the route, both within the limit.
+    async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
+        let turn = async {
+            let _turn = self.requests.acquire().await;
+            self.router.clone().oneshot(request.map(Body::new)).await
+        };
+        match time::timeout(self.limits.request, turn).await {
+            Ok(Ok(response)) => response,
+            Err(_) => {
+                let mut response = Response::new(Body::from("the request took too long\n"));
+                *response.status_mut() = StatusCode::REQUEST_TIMEOUT;
+                response
+            }
+        }
+    }
+}
+
+/// What is asked of a connection in its protocol's own terms.
+fn builder(protocol: Protocol, limits: &Limits) -> Builder<TokioExecutor> {
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(limits.headers);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(Duration::from_secs(30))
+        .keep_alive_timeout(Duration::from_secs(10))
+        .max_header_list_size(16 * 1024)
+        .max_concurrent_streams(128)
+        // What a client may send ahead of being read: small, because unread bytes are our memory.
+        .initial_stream_window_size(64 * 1024)
+        .initial_connection_window_size(256 * 1024);
+    // The protocol is known: guessing it from the first bytes would wait for them without limit.
+    match protocol {
+        Protocol::Http1 => builder.http1_only(),
+        Protocol::Http2 => builder.http2_only(),
+    }
+}
+
+/// When a connection last did something.
+struct Activity {
+    limits: Limits,
+    state: Mutex<State>,
+}
+
+struct State {
+    /// How long silence may last now: shorter before the first request.
+    allowance: Duration,
+    requests: usize,
+    since: Instant,
+}
+
+impl Activity {
+    fn new(limits: Limits) -> Self {
+        let state = State { allowance: limits.headers, requests: 0, since: Instant::now() };
+        Self { limits, state: Mutex::new(state) }
+    }
+
+    /// Counts a request as long as the answer lives.
+    fn begin(activity: &Arc<Self>) -> Busy {
+        activity.change(|state| state.requests += 1);
+        Busy(Arc::clone(activity))
+    }
+
+    /// Returns once no request has been running for as long as is allowed.
+    async fn silence(&self) {
+        loop {
+            let end = self.change(|state| match state.requests {
+                0 => state.since + state.allowance,
+                _ => Instant::now() + self.limits.request,
+            });
+            if end <= Instant::now() {
+                return;
+            }
+            time::sleep_until(end).await;
+        }
+    }
+
+    fn change<R>(&self, change: impl FnOnce(&mut State) -> R) -> R {
+        change(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// A request that is being answered.
+struct Busy(Arc<Activity>);
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        let idle = self.0.limits.idle;
+        self.0.change(|state| {
+            state.requests -= 1;
+            state.allowance = idle;
+            state.since = Instant::now();
+        });
+    }
+}
+
+/// Up to a tenth less than `duration`.
+fn jittered(duration: Duration) -> Duration {
+    duration.mul_f64(1.0 - backoff::random() / 10.0)
+}

@@ -1,0 +1,65 @@
+//! Metrics: one registry per process, in OpenMetrics' text format at `/metrics`.
+//!
+//! Roles register their own when they start. No label names a pod, a secret or a namespace's
+//! contents: what can be counted without limit is not a label.
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use prometheus_client::{encoding::text, registry::Registry};
+
+/// The process' metrics; clones are the same registry. Every name begins with `watchword_`.
+#[derive(Clone)]
+pub struct Metrics(Arc<Mutex<Registry>>);
+
+impl Metrics {
+    /// A registry without metrics.
+    pub fn new() -> Self {
+        Self(Arc::new(Mutex::new(Registry::with_prefix("watchword"))))
+    }
+
+    /// Adds metrics: `metrics.register(|registry| registry.register("reviews", "…", counter))`.
+    pub fn register<T>(&self, register: impl FnOnce(&mut Registry) -> T) -> T {
+        register(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// All metrics as OpenMetrics text.
+    pub fn encode(&self) -> Result<String, fmt::Error> {
+        let mut text = String::new();
+        text::encode(&mut text, &self.0.lock().unwrap_or_else(PoisonError::into_inner))?;
+        Ok(text)
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Metrics").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use prometheus_client::metrics::counter::Counter;
+
+    use super::*;
+
+    #[test]
+    fn what_a_role_registers_is_encoded_under_our_prefix() {
+        let metrics = Metrics::new();
+        let reviews: Counter = Counter::default();
+        metrics
+            .register(|registry| registry.register("reviews", "Answered reviews", reviews.clone()));
+
+        reviews.inc();
+
+        assert!(metrics.encode().unwrap().contains("watchword_reviews_total 1\n"));
+    }
+}

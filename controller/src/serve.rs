@@ -1,0 +1,15 @@
+//! Role `store`: not written yet; it waits for the end of the process.
+
+use std::convert::Infallible;
+
+use crate::{args::StoreArgs, run::Shared};
+
+/// Runs the role until the process ends.
+///
+/// # Errors
+///
+/// None yet.
+pub async fn run(_args: StoreArgs, shared: Shared) -> Result<(), Infallible> {
+    shared.shutdown.requested().await;
+    Ok(())
+}
