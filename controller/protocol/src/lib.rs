@@ -1,8 +1,7 @@
 //! What the agent, the controller and the store of Watchword say to each other.
 //!
-//! Everything is JSON over HTTP/1.1 over TLS 1.3. A request
-//! carries a service-account token as `Authorization: Bearer …`; who asks is read from that token
-//! and never from the body.
+//! Everything is JSON over HTTP/1.1 over TLS 1.3. A request carries a service-account token as
+//! `Authorization: Bearer …`; who asks is read from that token and never from the body.
 //!
 //! ```text
 //! agent      ── POST /v1/resolve  ResolveRequest ──►  store   200 ResolveAnswer | ErrorAnswer
@@ -80,6 +79,10 @@ pub mod env_names {
 
     /// The address of the store: an `https` URL without a path.
     pub const WATCHWORD_STORE: &str = "WATCHWORD_STORE";
+
+    /// Where the agent leaves its termination message; only set for containers whose
+    /// `terminationMessagePath` is not `/dev/termination-log`.
+    pub const WATCHWORD_TERMINATION_LOG: &str = "WATCHWORD_TERMINATION_LOG";
 
     /// The path of the file that holds the container's token.
     pub const WATCHWORD_TOKEN: &str = "WATCHWORD_TOKEN";
