@@ -1,1 +1,371 @@
-//! Real TLS connections.
+//! Real TLS connections over loopback, with limits shortened to milliseconds.
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use axum::{
+    Extension, Router,
+    body::Bytes,
+    routing::{get, post},
+};
+use rcgen::{CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose};
+use rustls::{
+    ClientConfig, NamedGroup, RootCertStore,
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
+};
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    sync::watch,
+    task::JoinHandle,
+    time::{Instant, timeout},
+};
+use tokio_rustls::{TlsConnector, client::TlsStream};
+
+use crate::{
+    certificates::authority::Authority,
+    listen::Limits,
+    readiness::Readiness,
+    shutdown::{Shutdown, Trigger},
+};
+
+use super::*;
+
+const NAME: &str = "watchword-store.watchword-system.svc";
+
+/// A server in this process.
+struct Server {
+    address: SocketAddr,
+    authority: Authority,
+    directory: TempDir,
+    readiness: Readiness,
+    task: JoinHandle<io::Result<()>>,
+    trigger: Trigger,
+}
+
+impl Server {
+    async fn start(limits: Limits, client_ca: Option<ClientCa>) -> Self {
+        let authority = Authority::create(Timestamp::now()).unwrap();
+        let directory = TempDir::new().unwrap();
+        issue(&authority, directory.path());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (trigger, shutdown) = Shutdown::channel();
+        let readiness = Readiness::new(&shutdown);
+        let server = ServeTls {
+            address,
+            client_ca,
+            readiness: readiness.clone(),
+            router: router(),
+            shutdown,
+            tls_dir: directory.path().to_owned(),
+        };
+        let poll = Duration::from_millis(20);
+        let task = tokio::spawn(serve_with(server, async || Ok(listener), limits, poll));
+        Self { address, authority, directory, readiness, task, trigger }
+    }
+
+    async fn connect(&self, config: ClientConfig) -> io::Result<TlsStream<TcpStream>> {
+        let stream = TcpStream::connect(self.address).await?;
+        let name = ServerName::try_from(NAME).unwrap();
+        TlsConnector::from(Arc::new(config)).connect(name, stream).await
+    }
+
+    fn trusting(&self) -> rustls::ConfigBuilder<ClientConfig, rustls::client::WantsClientCert> {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.authority.certificate().der().clone()).unwrap();
+        ClientConfig::builder_with_provider(aws_lc_rs::default_provider().into())
+            .with_protocol_versions(&[&TLS13])
+            .unwrap()
+            .with_root_certificates(roots)
+    }
+
+    fn client(&self) -> ClientConfig {
+        self.trusting().with_no_client_auth()
+    }
+}
+
+fn issue(authority: &Authority, directory: &Path) {
+    let leaf = authority.issue(&[NAME.to_owned()], Timestamp::now()).unwrap();
+    std::fs::write(directory.join("tls.crt"), &leaf.chain).unwrap();
+    std::fs::write(directory.join("tls.key"), &*leaf.key).unwrap();
+}
+
+fn router() -> Router {
+    Router::new()
+        .route("/", get(async || "hello"))
+        .route("/echo", post(async |body: Bytes| body))
+        .route(
+            "/who",
+            get(async |identity: Option<Extension<ClientIdentity>>| match identity {
+                None => "nobody".to_owned(),
+                Some(Extension(ClientIdentity { user, groups })) => {
+                    format!("{user} of {}", groups.join(","))
+                }
+            }),
+        )
+}
+
+fn limits() -> Limits {
+    Limits {
+        drain_delay: Duration::ZERO,
+        end: Duration::from_millis(200),
+        handshake: Duration::from_millis(300),
+        headers: Duration::from_millis(300),
+        idle: Duration::from_millis(600),
+        request: Duration::from_millis(300),
+        ..Limits::default()
+    }
+}
+
+/// One HTTP/1 request; the whole answer, or what came of it until the server closed.
+async fn ask(stream: &mut TlsStream<TcpStream>, path: &str) -> String {
+    let request = format!("GET {path} HTTP/1.1\r\nhost: {NAME}\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer).await;
+    String::from_utf8(answer).unwrap()
+}
+
+fn leaf(stream: &TlsStream<TcpStream>) -> CertificateDer<'static> {
+    stream.get_ref().1.peer_certificates().unwrap()[0].clone()
+}
+
+#[tokio::test]
+async fn a_new_certificate_is_served_without_a_restart_and_old_connections_go_on() {
+    let server = Server::start(Limits::default(), None).await;
+    let mut old = server.connect(server.client()).await.unwrap();
+    let first = leaf(&old);
+
+    issue(&server.authority, server.directory.path());
+
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while leaf(&server.connect(server.client()).await.unwrap()) == first {
+        assert!(Instant::now() < deadline, "the new certificate is not served");
+        time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(ask(&mut old, "/").await.ends_with("hello"));
+    assert!(server.readiness.unmet().is_empty());
+}
+
+#[tokio::test]
+async fn a_broken_new_certificate_leaves_the_old_one_in_place() {
+    let server = Server::start(Limits::default(), None).await;
+    let first = leaf(&server.connect(server.client()).await.unwrap());
+
+    std::fs::write(server.directory.path().join("tls.crt"), "-----BEGIN NONSENSE").unwrap();
+    time::sleep(Duration::from_millis(100)).await;
+
+    assert_eq!(leaf(&server.connect(server.client()).await.unwrap()), first);
+    assert!(server.readiness.unmet().is_empty());
+}
+
+#[tokio::test]
+async fn a_server_without_a_certificate_is_not_ready_and_waits_for_one() {
+    let authority = Authority::create(Timestamp::now()).unwrap();
+    let directory = TempDir::new().unwrap();
+    let (_trigger, shutdown) = Shutdown::channel();
+    let readiness = Readiness::new(&shutdown);
+    let address = SocketAddr::from(([127, 0, 0, 1], 0));
+    let tls_dir = directory.path().to_owned();
+    let router = router();
+    let server = ServeTls {
+        address,
+        client_ca: None,
+        readiness: readiness.clone(),
+        router,
+        shutdown,
+        tls_dir,
+    };
+    let bind = async move || listen::bind(address).await;
+    let poll = Duration::from_millis(20);
+    let task = tokio::spawn(serve_with(server, bind, Limits::default(), poll));
+    time::sleep(Duration::from_millis(60)).await;
+    assert!(readiness.unmet()[0].1.contains("tls.crt"), "{:?}", readiness.unmet());
+
+    issue(&authority, directory.path());
+
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while !readiness.unmet().is_empty() {
+        assert!(Instant::now() < deadline && !task.is_finished());
+        time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test]
+async fn the_key_exchange_is_hybrid_and_the_protocol_is_the_clients_choice() {
+    let server = Server::start(Limits::default(), None).await;
+    for (offered, chosen) in
+        [(&["h2", "http/1.1"][..], Some("h2")), (&["http/1.1"], Some("http/1.1")), (&[], None)]
+    {
+        let mut config = server.client();
+        config.alpn_protocols = offered.iter().map(|name| name.as_bytes().to_vec()).collect();
+
+        let stream = server.connect(config).await.unwrap();
+
+        let session = stream.get_ref().1;
+        assert_eq!(session.alpn_protocol(), chosen.map(str::as_bytes));
+        let group = session.negotiated_key_exchange_group().unwrap().name();
+        assert_eq!(group, NamedGroup::X25519MLKEM768);
+    }
+}
+
+/// An authority for clients, and a client's certificate signed by it.
+fn client_certificate(
+    subject: &[(DnType, &str)],
+) -> (String, Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {
+    let mut authority = CertificateParams::new([]).unwrap();
+    authority.is_ca = IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    authority.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+    let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate().unwrap()).unwrap();
+    let mut client = CertificateParams::new([]).unwrap();
+    client.distinguished_name = rcgen::DistinguishedName::new();
+    for (kind, value) in subject {
+        client.distinguished_name.push(kind.clone(), *value);
+    }
+    client.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ClientAuth];
+    let key = KeyPair::generate().unwrap();
+    let certificate = client.signed_by(&key, &authority).unwrap();
+    let key = PrivateKeyDer::from_pem_slice(key.serialize_pem().as_bytes()).unwrap();
+    (authority.pem(), vec![certificate.der().clone()], key)
+}
+
+#[tokio::test]
+async fn a_client_is_who_its_certificate_says_and_nobody_without_one() {
+    let subject = [(DnType::CommonName, "admin"), (DnType::OrganizationName, "system:masters")];
+    let (ca, certificate, key) = client_certificate(&subject);
+    let (_sender, client_ca) = watch::channel(ca);
+    let server = Server::start(Limits::default(), Some(client_ca)).await;
+
+    let config = server.trusting().with_client_auth_cert(certificate, key).unwrap();
+    let mut known = server.connect(config).await.unwrap();
+    let mut unknown = server.connect(server.client()).await.unwrap();
+
+    assert!(ask(&mut known, "/who").await.ends_with("admin of system:masters"));
+    assert!(ask(&mut unknown, "/who").await.ends_with("nobody"));
+}
+
+#[tokio::test]
+async fn a_client_certificate_of_another_authority_is_refused_until_that_one_counts() {
+    let subject = [(DnType::CommonName, "admin")];
+    let (other, _, _) = client_certificate(&subject);
+    let (ca, certificate, key) = client_certificate(&subject);
+    let (sender, client_ca) = watch::channel(other);
+    let server = Server::start(Limits::default(), Some(client_ca)).await;
+    let config = server.trusting().with_client_auth_cert(certificate, key).unwrap();
+
+    // In TLS 1.3 the client hears of it only when it reads.
+    let answer = match server.connect(config.clone()).await {
+        Err(_) => String::new(),
+        Ok(mut stream) => ask(&mut stream, "/who").await,
+    };
+    assert_eq!(answer, "");
+
+    sender.send(ca).unwrap();
+    let deadline = Instant::now() + Duration::from_secs(5);
+    loop {
+        if let Ok(mut stream) = server.connect(config.clone()).await
+            && ask(&mut stream, "/who").await.ends_with("admin of ")
+        {
+            break;
+        }
+        assert!(Instant::now() < deadline, "the new authority does not count");
+        time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// How long the server takes to close, and what it said before.
+async fn closed(stream: &mut (impl AsyncReadExt + Unpin)) -> (Duration, String) {
+    let begin = Instant::now();
+    let mut said = Vec::new();
+    let closed = timeout(Duration::from_secs(5), stream.read_to_end(&mut said)).await;
+    assert!(closed.is_ok(), "the server lets the client hold the connection");
+    (begin.elapsed(), String::from_utf8_lossy(&said).into_owned())
+}
+
+#[tokio::test]
+async fn a_client_that_never_finishes_the_handshake_is_cut_off() {
+    let server = Server::start(limits(), None).await;
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+
+    stream.write_all(&[0x16, 0x03, 0x01]).await.unwrap();
+
+    assert!(closed(&mut stream).await.0 < Duration::from_secs(2));
+}
+
+#[tokio::test]
+async fn a_client_that_says_nothing_is_cut_off() {
+    let server = Server::start(limits(), None).await;
+    for protocol in ["http/1.1", "h2"] {
+        let mut config = server.client();
+        config.alpn_protocols = vec![protocol.as_bytes().to_vec()];
+        let mut stream = server.connect(config).await.unwrap();
+
+        assert!(closed(&mut stream).await.0 < Duration::from_secs(2), "{protocol}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_dribbles_its_headers_is_cut_off() {
+    let server = Server::start(limits(), None).await;
+    let mut stream = server.connect(server.client()).await.unwrap();
+    let begin = Instant::now();
+
+    let mut dribble = "GET / HTTP/1.1\r\n".bytes().chain(std::iter::repeat(b'x'));
+    while stream.write_all(&[dribble.next().unwrap()]).await.is_ok() && stream.flush().await.is_ok()
+    {
+        assert!(begin.elapsed() < Duration::from_secs(5), "the server waits for ever");
+        time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_dribbles_its_body_is_answered_408_and_cut_off() {
+    let server = Server::start(limits(), None).await;
+    let mut stream = server.connect(server.client()).await.unwrap();
+    let head = format!("POST /echo HTTP/1.1\r\nhost: {NAME}\r\ncontent-length: 1000\r\n\r\n");
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let (mut read, mut write) = tokio::io::split(stream);
+    let dribble = tokio::spawn(async move {
+        while write.write_all(b"x").await.is_ok() && write.flush().await.is_ok() {
+            time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+
+    let (elapsed, said) = closed(&mut read).await;
+
+    assert!(said.starts_with("HTTP/1.1 408 "), "{said:?}");
+    assert!(elapsed < Duration::from_secs(2));
+    timeout(Duration::from_secs(5), dribble).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn connections_beyond_the_limit_wait_until_one_ends() {
+    let server = Server::start(Limits { connections: 1, ..limits() }, None).await;
+    let first = server.connect(server.client()).await.unwrap();
+
+    let second = timeout(Duration::from_millis(100), server.connect(server.client()));
+    assert!(second.await.is_err(), "a second connection was accepted");
+    drop(first);
+
+    let mut third = server.connect(server.client()).await.unwrap();
+    assert!(ask(&mut third, "/").await.ends_with("hello"));
+}
+
+#[tokio::test]
+async fn a_shutdown_finishes_what_was_begun_and_accepts_nothing_new() {
+    let server = Server::start(limits(), None).await;
+    let mut stream = server.connect(server.client()).await.unwrap();
+    let head = format!("POST /echo HTTP/1.1\r\nhost: {NAME}\r\ncontent-length: 4\r\n\r\nbo");
+    stream.write_all(head.as_bytes()).await.unwrap();
+    time::sleep(Duration::from_millis(50)).await;
+
+    server.trigger.request();
+    time::sleep(Duration::from_millis(50)).await;
+    stream.write_all(b"dy").await.unwrap();
+
+    let (_, said) = closed(&mut stream).await;
+    assert!(said.starts_with("HTTP/1.1 200 ") && said.ends_with("body"), "{said:?}");
+    timeout(Duration::from_secs(2), server.task).await.unwrap().unwrap().unwrap();
+    assert!(TcpStream::connect(server.address).await.is_err());
+}
