@@ -1,1 +1,53 @@
-//! Placeholder.
+//! The sealed store of Watchword: secrets that rest as ciphertext, whatever lies below.
+//!
+//! ```text
+//! root key ──HKDF──► opens the keyring ─┬─ name key ──HMAC(path)──► names of objects
+//!  (never kept)                         └─ term key ──HKDF──► key-encryption key
+//!                                                                │ AES-256-KW
+//!                                               fresh data key ◄─┘ one per record
+//!                                                    │ AES-256-GCM, header as additional data
+//!                                           metadata ┴ value
+//! ```
+//!
+//! | object | name | sealed under | holds |
+//! |---|---|---|---|
+//! | keyring | `keyring` | the root key | the keys of all terms, the name key |
+//! | head, one per path | keyed hash of the path | a data key of its own | path, versions with author, time and type, what is left to remove |
+//! | version, one per value | head's name, version, random suffix | a data key of its own | metadata, and apart from it the value |
+//!
+//! The bytes of heads and versions are described in [`record`], those of the keyring in
+//! [`keyring`]. How the objects of one path change together, what a crash leaves, and how several
+//! replicas stay in step, in [`store`]. What a back end must promise, in [`backend`].
+//!
+//! The crate decides nothing by a clock or by its environment: times come in as arguments. Only the
+//! back ends, each behind a feature, need a runtime: `file` (one file, redb) and `kubernetes`
+//! (SealedRecord objects). The feature `testing` brings the suite for back ends and one in memory.
+
+mod cache;
+mod data_key;
+mod head;
+mod random;
+
+pub mod backend;
+#[cfg(any(test, feature = "testing"))]
+pub mod conformance;
+pub mod keyring;
+pub mod name;
+pub mod path;
+pub mod record;
+pub mod root_key;
+pub mod secret;
+pub mod store;
+
+pub use backend::{AnyBackend, Backend, BackendError};
+pub use head::{ContentType, Meta, SealHeadError};
+pub use keyring::Keyring;
+pub use name::{ObjectKind, ObjectName};
+pub use path::{MAX_PATH_BYTES, ParsePathError, SecretPath};
+pub use random::RandomError;
+pub use root_key::{ParseShareError, ROOT_KEY_BYTES, RootKey};
+pub use secret::{MAX_VALUE_BYTES, Value};
+pub use store::{
+    AccessError, Config, DeleteError, Entry, InitializeError, Initialized, ListError, Precondition,
+    ReadError, RotateError, Secret, Store, SweepError, UnsealError, WriteError,
+};

@@ -1,0 +1,246 @@
+//! The keyring: the keys of all terms, and the key that names are made with.
+//!
+//! Each term has one key of 32 random bytes; `rotate` adds a term and old ones still open. What
+//! wraps data keys is not that key but one derived from it (HKDF-SHA256, purpose and term as info).
+//! The name key is a key of its own: names survive rotation, and rekeying, which only changes the
+//! root key around the keyring.
+//!
+//! Stored form: a record's header (kind 3, name `keyring`, version = generation, which grows with
+//! every change), then
+//!
+//! | bytes | field |
+//! |---|---|
+//! | 12 | random nonce |
+//! | … | AES-256-GCM, tag last, additional data = the header, key = HKDF-SHA256(root key, info `watchword keyring v1`), of: |
+//! | 32 | &emsp;the name key |
+//! | 4 | &emsp;number of terms |
+//! | 44 each | &emsp;term (4, ascending), time of its making (8, seconds since 1970 UTC, signed), key (32) |
+//!
+//! Here the nonce is random: the key under the root key is used once per change of the keyring, so
+//! a few times in years, where 2³² uses would be safe.
+
+use std::collections::BTreeMap;
+
+use aes_gcm::aead::KeyInit;
+use aes_gcm::{AeadInOut, Aes256Gcm, Key};
+use aes_kw::KwAes256;
+use secrecy::{ExposeSecret, SecretBox};
+use zeroize::Zeroizing;
+
+use crate::data_key::{DataKey, OpenedKey};
+use crate::name::{ObjectKind, ObjectName};
+use crate::path::SecretPath;
+use crate::random::{self, RandomError};
+use crate::record::{Header, OpenError, ParseRecordError, Reader, WRAPPED_BYTES};
+use crate::root_key::{self, RootKey};
+
+/// The keys of all terms, and the name key; wiped when dropped.
+///
+/// It has no `Debug`, so that it cannot be logged:
+/// ```compile_fail
+/// fn log(keyring: &watchword_store::Keyring) -> String { format!("{keyring:?}") }
+/// ```
+pub struct Keyring {
+    generation: u64,
+    name_key: SecretBox<[u8; 32]>,
+    terms: BTreeMap<u32, Term>,
+    current: u32,
+}
+
+impl Keyring {
+    /// A new keyring with its first term, made at `created` (seconds since 1970 UTC).
+    ///
+    /// # Errors
+    ///
+    /// `RandomError` when the system has no randomness to give.
+    pub fn generate(created: i64) -> Result<Self, RandomError> {
+        let first = Term::new(FIRST_TERM, created, boxed(random::key()?.as_slice()));
+        Ok(Self {
+            generation: 1,
+            name_key: boxed(random::key()?.as_slice()),
+            terms: BTreeMap::from([(FIRST_TERM, first)]),
+            current: FIRST_TERM,
+        })
+    }
+
+    /// Opens a stored keyring.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenKeyringError`] when the root key is another one, or a bit of the bytes was changed:
+    /// these two cannot be told apart.
+    pub fn open(bytes: &[u8], root_key: &RootKey) -> Result<Self, OpenKeyringError> {
+        let mut reader = Reader(bytes);
+        let header = Header::read(&mut reader)?;
+        if header.name.kind() != ObjectKind::Keyring {
+            return Err(ParseRecordError::Name.into());
+        }
+        let aad = &bytes[..bytes.len() - reader.0.len()];
+        let nonce = reader.array::<NONCE_BYTES>()?;
+        let mut plain = Zeroizing::new(reader.0.to_vec());
+        Aes256Gcm::new((&*root_key.derive(PURPOSE)).into())
+            .decrypt_in_place(&nonce.into(), aad, &mut *plain)
+            .map_err(|_| OpenKeyringError::Decrypt)?;
+        Self::read(header.version, &plain)
+    }
+
+    /// Seals the keyring under `root_key` into its stored form.
+    ///
+    /// # Errors
+    ///
+    /// [`SealKeyringError`] when there is no randomness for a nonce.
+    pub fn seal(&self, root_key: &RootKey) -> Result<Vec<u8>, SealKeyringError> {
+        let header = Header { name: ObjectName::keyring(), version: self.generation }.to_bytes();
+        let nonce = random::bytes::<NONCE_BYTES>()?;
+        let mut sealed = self.write();
+        Aes256Gcm::new((&*root_key.derive(PURPOSE)).into())
+            .encrypt_in_place(&nonce.into(), &header, &mut *sealed)
+            .map_err(|_| SealKeyringError::Encrypt)?;
+        Ok([&header, nonce.as_slice(), &sealed].concat())
+    }
+
+    /// Adds a term, made at `created` (seconds since 1970 UTC), that all further records use;
+    /// returns its number. Older terms still open.
+    ///
+    /// # Errors
+    ///
+    /// `RandomError` when the system has no randomness to give.
+    pub fn rotate(&mut self, created: i64) -> Result<u32, RandomError> {
+        let term = self.current.saturating_add(1);
+        self.terms.insert(term, Term::new(term, created, boxed(random::key()?.as_slice())));
+        self.current = term;
+        self.generation = self.generation.saturating_add(1);
+        Ok(term)
+    }
+
+    /// A number that grows with every change of the keyring.
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// The term that new records use.
+    pub fn current_term(&self) -> u32 {
+        self.current
+    }
+
+    /// All terms, oldest first, with the time of their making (seconds since 1970 UTC).
+    pub fn terms(&self) -> impl Iterator<Item = (u32, i64)> {
+        self.terms.iter().map(|(&number, term)| (number, term.created))
+    }
+
+    /// The name of the head of `path`.
+    pub fn head_name(&self, path: &SecretPath) -> ObjectName {
+        ObjectName::head(self.name_key.expose_secret(), path)
+    }
+
+    /// Wraps a data key under the current term.
+    #[expect(clippy::expect_used, reason = "a keyring has its current term by construction")]
+    pub(crate) fn wrap(&self, data_key: &DataKey) -> (u32, [u8; WRAPPED_BYTES]) {
+        let term = self.terms.get(&self.current).expect("the current term is in the keyring");
+        let data_key: &Key<Aes256Gcm> = data_key.expose_secret().into();
+        (self.current, term.wrapping.wrap_fixed_key(data_key).into())
+    }
+
+    /// Unwraps the data key of a record of `term`.
+    pub(crate) fn unwrap(&self, term: u32, wrapped: &[u8]) -> Result<OpenedKey, OpenError> {
+        let keys = self.terms.get(&term).ok_or(OpenError::FindTerm { term })?;
+        let mut data_key = Zeroizing::new([0; 32]);
+        keys.wrapping
+            .unwrap_key(wrapped, data_key.as_mut_slice())
+            .map_err(|_| OpenError::Unwrap)?;
+        Ok(OpenedKey::new(data_key))
+    }
+
+    fn write(&self) -> Zeroizing<Vec<u8>> {
+        let bytes = 36 + TERM_BYTES * self.terms.len();
+        // With room for the tag, so that encryption in place never moves the keys.
+        let mut plain = Zeroizing::new(Vec::with_capacity(bytes + 16));
+        plain.extend_from_slice(self.name_key.expose_secret());
+        // Terms are numbered by 32 bits, so their number fits.
+        plain.extend_from_slice(&u32::try_from(self.terms.len()).unwrap_or(u32::MAX).to_be_bytes());
+        for (number, term) in &self.terms {
+            plain.extend_from_slice(&number.to_be_bytes());
+            plain.extend_from_slice(&term.created.to_be_bytes());
+            plain.extend_from_slice(term.key.expose_secret());
+        }
+        plain
+    }
+
+    fn read(generation: u64, plain: &[u8]) -> Result<Self, OpenKeyringError> {
+        let mut reader = Reader(plain);
+        let name_key = boxed(reader.take(32)?);
+        let mut terms = BTreeMap::new();
+        for _ in 0..reader.u32()? {
+            let number = reader.u32()?;
+            let created = i64::from_be_bytes(reader.array()?);
+            if terms.last_key_value().is_some_and(|(&last, _)| last >= number) {
+                return Err(OpenKeyringError::Terms);
+            }
+            terms.insert(number, Term::new(number, created, boxed(reader.take(32)?)));
+        }
+        reader.end()?;
+        let (&current, _) = terms.last_key_value().ok_or(OpenKeyringError::Terms)?;
+        Ok(Self { generation, name_key, terms, current })
+    }
+}
+
+/// The keys of one term.
+struct Term {
+    created: i64,
+    key: SecretBox<[u8; 32]>,
+    /// AES-256-KW under the key-encryption key, its key schedule done; boxed like the key, so that
+    /// moves leave no copies.
+    wrapping: Box<KwAes256>,
+}
+
+impl Term {
+    fn new(number: u32, created: i64, key: SecretBox<[u8; 32]>) -> Self {
+        let kek = root_key::derive(
+            key.expose_secret(),
+            &[b"watchword data keys v1", &number.to_be_bytes()],
+        );
+        Self { created, key, wrapping: Box::new(KwAes256::new((&*kek).into())) }
+    }
+}
+
+/// Why a stored keyring could not be opened.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum OpenKeyringError {
+    /// The root key is another one, or the keyring was changed.
+    #[error("the key does not open the keyring")]
+    Decrypt,
+    /// The bytes are not a keyring.
+    #[error("the keyring is malformed")]
+    Parse(#[from] ParseRecordError),
+    /// The terms are out of order, or there are none.
+    #[error("the keyring's terms are out of order")]
+    Terms,
+}
+
+/// Why a keyring could not be sealed.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum SealKeyringError {
+    /// More bytes than AES-GCM takes.
+    #[error("the keyring is too large")]
+    Encrypt,
+    /// There is no randomness for a nonce.
+    #[error("cannot make a nonce")]
+    Random(#[from] RandomError),
+}
+
+/// A copy in a box that wipes itself, of bytes that do so too.
+fn boxed(bytes: &[u8]) -> SecretBox<[u8; 32]> {
+    SecretBox::init_with_mut(|key: &mut [u8; 32]| key.copy_from_slice(bytes))
+}
+
+/// What the key for the keyring is derived for.
+const PURPOSE: &[u8] = b"watchword keyring v1";
+
+const FIRST_TERM: u32 = 1;
+
+const NONCE_BYTES: usize = 12;
+
+const TERM_BYTES: usize = 44;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,278 @@
+//! Why the store did not do as it was asked: one enum per operation, over what all have in common.
+
+use crate::backend::BackendError;
+use crate::head::SealHeadError;
+use crate::keyring::{OpenKeyringError, SealKeyringError};
+use crate::name::ObjectName;
+use crate::path::SecretPath;
+use crate::random::RandomError;
+use crate::record::{OpenError, SealError};
+
+/// Why something stored could not be reached; no operation of its own.
+#[derive(Debug, thiserror::Error)]
+pub enum AccessError {
+    /// The back end did not do its part.
+    #[error("the back end failed")]
+    Backend(#[from] BackendError),
+    /// An object does not open: it was tampered with, or is of a newer release.
+    #[error("the record `{object}` does not open")]
+    Damaged {
+        /// The object.
+        object: ObjectName,
+        /// What is wrong with it.
+        #[source]
+        source: OpenError,
+    },
+    /// The keyring does not open any more: it was tampered with, or the store was rekeyed.
+    #[error("the keyring does not open")]
+    Keyring(#[source] OpenKeyringError),
+    /// An object that must be there is not.
+    #[error("the record `{object}` is missing")]
+    Missing {
+        /// The object.
+        object: ObjectName,
+    },
+    /// An object is older than what this replica has seen, or was removed past the store.
+    #[error("the record `{object}` was put back to an older state, or removed")]
+    RolledBack {
+        /// The object.
+        object: ObjectName,
+    },
+}
+
+/// Why a secret could not be deleted.
+#[derive(Debug, thiserror::Error)]
+pub enum DeleteError {
+    /// Something stored could not be reached. If the back end was unavailable, the secret may be
+    /// deleted nonetheless; deleting it again is safe.
+    #[error("cannot delete `{path}`")]
+    Access {
+        /// The secret.
+        path: SecretPath,
+        /// Why.
+        #[source]
+        source: AccessError,
+    },
+    /// Other writers were faster, again and again.
+    #[error("`{path}` is being written by too many at once")]
+    Contended {
+        /// The secret.
+        path: SecretPath,
+    },
+    /// The secret is deleted and can no longer be read, but ciphertext of it could not be removed;
+    /// deleting it again goes on.
+    #[error("`{path}` is deleted, but its ciphertext could not be removed")]
+    Incomplete {
+        /// The secret.
+        path: SecretPath,
+        /// Why.
+        #[source]
+        source: BackendError,
+    },
+    /// There is no such secret.
+    #[error("there is no secret `{path}`")]
+    NotFound {
+        /// The secret.
+        path: SecretPath,
+    },
+    /// The head could not be sealed.
+    #[error("cannot seal the head of `{path}`")]
+    SealHead {
+        /// The secret.
+        path: SecretPath,
+        /// Why.
+        #[source]
+        source: SealHeadError,
+    },
+    /// The store is sealed.
+    #[error("the store is sealed")]
+    Sealed,
+}
+
+/// Why a store could not be initialised.
+#[derive(Debug, thiserror::Error)]
+pub enum InitializeError {
+    /// It was, under another root key.
+    #[error("the store is already initialized")]
+    AlreadyInitialized,
+    /// The back end did not do its part; whether there is a keyring now is not known.
+    #[error("the back end failed")]
+    Backend(#[from] BackendError),
+    /// There is no randomness for keys.
+    #[error("cannot make keys")]
+    Random(#[from] RandomError),
+    /// The keyring could not be sealed.
+    #[error("cannot seal the keyring")]
+    SealKeyring(#[from] SealKeyringError),
+}
+
+/// Why secrets could not be listed.
+#[derive(Debug, thiserror::Error)]
+pub enum ListError {
+    /// Something stored could not be reached. One damaged head fails the list, rather than be left
+    /// out of it in silence.
+    #[error("cannot list secrets")]
+    Access(#[from] AccessError),
+    /// The store is sealed.
+    #[error("the store is sealed")]
+    Sealed,
+}
+
+/// Why a secret could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// Something stored could not be reached.
+    #[error("cannot read `{path}`")]
+    Access {
+        /// The secret.
+        path: SecretPath,
+        /// Why.
+        #[source]
+        source: AccessError,
+    },
+    /// There is no such secret.
+    #[error("there is no secret `{path}`")]
+    NotFound {
+        /// The secret.
+        path: SecretPath,
+    },
+    /// The store is sealed.
+    #[error("the store is sealed")]
+    Sealed,
+    /// There is such a secret, but not, or no longer, in this version.
+    #[error("the secret `{path}` has no version {version}")]
+    VersionNotFound {
+        /// The secret.
+        path: SecretPath,
+        /// The version that was asked for.
+        version: u64,
+    },
+}
+
+/// Why the keyring could not be rotated.
+#[derive(Debug, thiserror::Error)]
+pub enum RotateError {
+    /// The keyring could not be reached, or another replica changed it at the same time.
+    #[error("cannot rotate the keyring")]
+    Access(#[from] AccessError),
+    /// There is no randomness for a key.
+    #[error("cannot make a key")]
+    Random(#[from] RandomError),
+    /// The keyring could not be sealed.
+    #[error("cannot seal the keyring")]
+    SealKeyring(#[from] SealKeyringError),
+    /// The store is sealed.
+    #[error("the store is sealed")]
+    Sealed,
+}
+
+/// Why leftovers could not be removed.
+#[derive(Debug, thiserror::Error)]
+pub enum SweepError {
+    /// Something stored could not be reached.
+    #[error("cannot remove leftovers")]
+    Access(#[from] AccessError),
+    /// A head could not be sealed.
+    #[error("cannot seal a head")]
+    SealHead(#[from] SealHeadError),
+    /// The store is sealed.
+    #[error("the store is sealed")]
+    Sealed,
+}
+
+impl From<BackendError> for SweepError {
+    fn from(error: BackendError) -> Self {
+        Self::Access(error.into())
+    }
+}
+
+/// Why a store could not be unsealed.
+#[derive(Debug, thiserror::Error)]
+pub enum UnsealError {
+    /// The back end did not do its part.
+    #[error("the back end failed")]
+    Backend(#[from] BackendError),
+    /// What is stored as the keyring is none, or is of a newer release.
+    #[error("the keyring is damaged")]
+    Damaged(#[source] OpenKeyringError),
+    /// There is no keyring.
+    #[error("the store is not initialized")]
+    NotInitialized,
+    /// The keyring is older than the one that this replica has seen.
+    #[error("the keyring was put back to an older state")]
+    RolledBack,
+    /// The key does not open the keyring (or the keyring was tampered with: these cannot be told
+    /// apart).
+    #[error("the key does not open the store")]
+    WrongKey,
+}
+
+/// Why a secret could not be written.
+#[derive(Debug, thiserror::Error)]
+pub enum WriteError {
+    /// Something stored could not be reached. If the back end was unavailable, the value may have
+    /// been written nonetheless.
+    #[error("cannot write `{path}`")]
+    Access {
+        /// The secret.
+        path: SecretPath,
+        /// Why.
+        #[source]
+        source: AccessError,
+    },
+    /// `Precondition::Version` asked for another version than the newest.
+    #[error("the newest version of `{path}` is {newest}")]
+    Changed {
+        /// The secret.
+        path: SecretPath,
+        /// The newest version.
+        newest: u64,
+    },
+    /// Other writers were faster, again and again.
+    #[error("`{path}` is being written by too many at once")]
+    Contended {
+        /// The secret.
+        path: SecretPath,
+    },
+    /// `Precondition::Create`, and there is such a secret.
+    #[error("the secret `{path}` already exists")]
+    Exists {
+        /// The secret.
+        path: SecretPath,
+    },
+    /// `Precondition::Update` or `Version`, and there is no such secret.
+    #[error("there is no secret `{path}`")]
+    NotFound {
+        /// The secret.
+        path: SecretPath,
+    },
+    /// The value could not be sealed.
+    #[error("cannot seal the value of `{path}`")]
+    Seal {
+        /// The secret.
+        path: SecretPath,
+        /// Why.
+        #[source]
+        source: SealError,
+    },
+    /// The head could not be sealed.
+    #[error("cannot seal the head of `{path}`")]
+    SealHead {
+        /// The secret.
+        path: SecretPath,
+        /// Why.
+        #[source]
+        source: SealHeadError,
+    },
+    /// The store is sealed.
+    #[error("the store is sealed")]
+    Sealed,
+    /// The value is larger than the store takes.
+    #[error("a value may have at most {limit} bytes, this one has {bytes}")]
+    TooLarge {
+        /// Its length.
+        bytes: usize,
+        /// The most that is allowed.
+        limit: usize,
+    },
+}

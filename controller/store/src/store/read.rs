@@ -1,0 +1,129 @@
+//! Reading, listing, and the versions of a secret.
+
+use futures::stream::{self, StreamExt, TryStreamExt};
+
+use crate::backend::{Backend, Listed};
+use crate::head::{Head, HeadVersion};
+use crate::path::SecretPath;
+use crate::record::Record;
+use crate::secret::Value;
+use crate::store::{AccessError, Entry, ListError, ReadError, Secret, Store};
+
+impl<B: Backend> Store<B> {
+    /// The newest version of a secret, or the one that is asked for.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`]: no such secret or version, sealed, out of reach, or damaged; in all cases
+    /// nothing of the value comes out.
+    pub async fn read(&self, path: &SecretPath, version: Option<u64>) -> Result<Secret, ReadError> {
+        let access = |source| ReadError::Access { path: path.clone(), source };
+        let keys = self.keys().ok_or(ReadError::Sealed)?;
+        let name = keys.keyring.head_name(path);
+
+        // A head may have been left behind between the two requests, by a delete or a trim.
+        let mut head = self.head(&keys, &name).await.map_err(access)?;
+        for _ in 0..MAX_ATTEMPTS {
+            let Some(known) = head else { break };
+            let Some(entry) = known.head.find(version) else {
+                return Err(match (version, known.head.live()) {
+                    (Some(version), Some(_)) => {
+                        ReadError::VersionNotFound { path: path.clone(), version }
+                    }
+                    _ => ReadError::NotFound { path: path.clone() },
+                });
+            };
+            let object = &entry.object;
+            if let Some(bytes) = self.version_bytes(object).await.map_err(access)? {
+                let value = self
+                    .opened(&keys, object, |keyring| {
+                        Record::parse(&bytes)?.open_value(keyring, object)
+                    })
+                    .await
+                    .map_err(access)?;
+                return Ok(Secret {
+                    meta: entry.meta.clone(),
+                    value: Value::from(value),
+                    version: entry.version,
+                });
+            }
+            let newer = self.stored_head(&keys, &name).await.map_err(access)?;
+            if newer.as_ref().is_some_and(|newer| newer.sequence == known.sequence) {
+                return Err(access(AccessError::Missing { object: object.clone() }));
+            }
+            head = newer;
+        }
+        Err(ReadError::NotFound { path: path.clone() })
+    }
+
+    /// All secrets below a directory, or all there are: the newest version of each, ordered by path.
+    ///
+    /// # Errors
+    ///
+    /// [`ListError`]: sealed, out of reach, or a head is damaged.
+    pub async fn list(&self, below: Option<&SecretPath>) -> Result<Vec<Entry>, ListError> {
+        let keys = self.keys().ok_or(ListError::Sealed)?;
+        let listed =
+            self.backend.list(crate::name::ObjectKind::Head).await.map_err(AccessError::Backend)?;
+        let mut entries: Vec<Entry> = stream::iter(listed)
+            .map(|Listed { name, revision }| {
+                let keys = &keys;
+                async move {
+                    let known = self.lock_heads().get(&name);
+                    let head = match known.filter(|known| known.revision == revision) {
+                        Some(known) => Some(known),
+                        None => self.stored_head(keys, &name).await?,
+                    };
+                    Ok::<_, AccessError>(head.and_then(|known| newest(&known.head)))
+                }
+            })
+            .buffer_unordered(REQUESTS_AT_ONCE)
+            .try_filter_map(|entry| async {
+                Ok(entry
+                    .filter(|entry| below.is_none_or(|directory| entry.path.is_below(directory))))
+            })
+            .try_collect()
+            .await?;
+        entries.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+        Ok(entries)
+    }
+
+    /// The versions of a secret that can be read, newest first.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`], as for [`Store::read`].
+    pub async fn versions(&self, path: &SecretPath) -> Result<Vec<Entry>, ReadError> {
+        let keys = self.keys().ok_or(ReadError::Sealed)?;
+        let known = self
+            .head(&keys, &keys.keyring.head_name(path))
+            .await
+            .map_err(|source| ReadError::Access { path: path.clone(), source })?
+            .filter(|known| known.head.live().is_some())
+            .ok_or_else(|| ReadError::NotFound { path: path.clone() })?;
+        Ok(known.head.versions.iter().map(|version| entry(path, version)).collect())
+    }
+}
+
+fn newest(head: &Head) -> Option<Entry> {
+    Some(entry(head.path.as_ref()?, head.live()?))
+}
+
+fn entry(path: &SecretPath, version: &HeadVersion) -> Entry {
+    let meta = version.meta.clone();
+    Entry {
+        author: meta.author,
+        content_type: meta.content_type,
+        created: meta.created,
+        path: path.clone(),
+        version: version.version,
+    }
+}
+
+/// How often a read starts again because the head moved under it. Each time a writer has finished,
+/// and with ten versions kept, ten of them during one read.
+const MAX_ATTEMPTS: u32 = 8;
+
+/// How many heads a list asks for at once: enough to hide a millisecond of network, few enough not
+/// to be taken for an attack by an API server.
+const REQUESTS_AT_ONCE: usize = 16;

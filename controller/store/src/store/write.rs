@@ -1,0 +1,278 @@
+//! Writing, deleting, and removing what crashes leave behind.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use futures::stream::{self, StreamExt};
+
+use crate::backend::{Backend, BackendError, Revision};
+use crate::cache::KnownHead;
+use crate::head::{Head, Meta, VersionMetadata};
+use crate::name::{ObjectKind, ObjectName};
+use crate::path::SecretPath;
+use crate::record::{self, Header, SealError};
+use crate::secret::{MAX_VALUE_BYTES, Value};
+use crate::store::{DeleteError, Keys, Precondition, Store, SweepError, WriteError};
+
+impl<B: Backend> Store<B> {
+    /// Writes a new version of a secret and returns its number. When this returns, every replica
+    /// reads it; versions beyond the number to keep are removed.
+    ///
+    /// Version numbers grow by one and are never used again, not even after a deletion.
+    ///
+    /// # Errors
+    ///
+    /// [`WriteError`]. After `Access` with an unavailable back end the value may have been written;
+    /// all other errors mean that it has not.
+    pub async fn write(
+        &self,
+        path: &SecretPath,
+        value: &Value,
+        meta: &Meta,
+        precondition: Precondition,
+    ) -> Result<u64, WriteError> {
+        let access = |source| WriteError::Access { path: path.clone(), source };
+        let limit = self.config.max_value_bytes.min(MAX_VALUE_BYTES);
+        if value.len() > limit {
+            return Err(WriteError::TooLarge { bytes: value.len(), limit });
+        }
+        let name = self.keys().ok_or(WriteError::Sealed)?.keyring.head_name(path);
+
+        for _ in 0..MAX_ATTEMPTS {
+            let keys = self.keys().ok_or(WriteError::Sealed)?;
+            let known = self.stored_head(&keys, &name).await.map_err(access)?;
+            let (head, place) = split(known.as_deref());
+            check(path, &head, precondition)?;
+
+            // The version's object first: the head must never name what is not there.
+            let version = head.newest + 1;
+            let object = ObjectName::version(&name, version)
+                .map_err(|error| WriteError::Seal { path: path.clone(), source: error.into() })?;
+            let sealed = seal_version(&keys, &object, version, path, meta, value)
+                .map_err(|source| WriteError::Seal { path: path.clone(), source })?;
+            let (created, left) = futures::join!(
+                self.backend.create(&object, &sealed),
+                self.remove_all(head.garbage.clone())
+            );
+            match created {
+                Ok(_) => {}
+                Err(BackendError::Conflict { .. }) => continue,
+                Err(error) => return Err(access(error.into())),
+            }
+
+            let keep = self.config.keep_versions.get();
+            let left = left.into_iter().map(|(object, _)| object).collect();
+            let next = head.written(path, (version, object.clone()), meta.clone(), keep, left);
+            match self.put_head(&keys, &name, next, place).await {
+                Ok(stored) => {
+                    self.lock_versions().insert(object, sealed.into());
+                    // What cannot be removed now stands in the head and is removed another time.
+                    self.remove_all(stored.head.garbage.clone()).await;
+                    return Ok(version);
+                }
+                Err(PutHeadError::Seal(source)) => {
+                    return Err(WriteError::SealHead { path: path.clone(), source });
+                }
+                Err(PutHeadError::Backend(BackendError::Conflict { .. })) => {
+                    // Usually another writer; but it may be this write's own answer that was lost
+                    // and asked for again on the way.
+                    let known = self.stored_head(&keys, &name).await.map_err(access)?;
+                    if known.is_some_and(|known| known.head.knows(&object)) {
+                        return Ok(version);
+                    }
+                    self.remove_all(vec![object]).await;
+                }
+                // It may have happened: the object has to stay.
+                Err(PutHeadError::Backend(error)) => return Err(access(error.into())),
+            }
+        }
+        Err(WriteError::Contended { path: path.clone() })
+    }
+
+    /// Deletes a secret with all its versions. When this returns, no replica reads it, and its
+    /// objects are gone from the back end.
+    ///
+    /// # Errors
+    ///
+    /// [`DeleteError`]. After `Incomplete` the secret is deleted, but ciphertext is left.
+    pub async fn delete(&self, path: &SecretPath) -> Result<(), DeleteError> {
+        let access = |source| DeleteError::Access { path: path.clone(), source };
+        let seal = |source| DeleteError::SealHead { path: path.clone(), source };
+        let name = self.keys().ok_or(DeleteError::Sealed)?.keyring.head_name(path);
+
+        for _ in 0..MAX_ATTEMPTS {
+            let keys = self.keys().ok_or(DeleteError::Sealed)?;
+            let known = self.stored_head(&keys, &name).await.map_err(access)?;
+            let Some(known) = known else {
+                return Err(DeleteError::NotFound { path: path.clone() });
+            };
+            let tombstone = if known.head.live().is_some() {
+                let (head, place) = split(Some(&known));
+                match self.put_head(&keys, &name, head.deleted(), place).await {
+                    Ok(stored) => stored,
+                    Err(PutHeadError::Backend(BackendError::Conflict { .. })) => continue,
+                    Err(PutHeadError::Backend(error)) => return Err(access(error.into())),
+                    Err(PutHeadError::Seal(source)) => return Err(seal(source)),
+                }
+            } else if known.head.garbage.is_empty() {
+                return Err(DeleteError::NotFound { path: path.clone() });
+            } else {
+                // An earlier deletion did not come to its end.
+                known
+            };
+
+            if let Some((_, source)) =
+                self.remove_all(tombstone.head.garbage.clone()).await.into_iter().next()
+            {
+                return Err(DeleteError::Incomplete { path: path.clone(), source });
+            }
+            let (mut head, place) = split(Some(&tombstone));
+            head.garbage.clear();
+            // Only tidiness: whoever changed the head meanwhile takes the list over.
+            return match self.put_head(&keys, &name, head, place).await {
+                Ok(_) | Err(PutHeadError::Backend(_)) => Ok(()),
+                Err(PutHeadError::Seal(source)) => Err(seal(source)),
+            };
+        }
+        Err(DeleteError::Contended { path: path.clone() })
+    }
+
+    /// Removes objects that no head names, as crashes leave them; returns how many. It may run at
+    /// any time, beside writers and other sweeps.
+    ///
+    /// # Errors
+    ///
+    /// [`SweepError`]; what was removed until then stays removed.
+    pub async fn sweep(&self) -> Result<usize, SweepError> {
+        let keys = self.keys().ok_or(SweepError::Sealed)?;
+        // The list comes first. An object on it was created before any head is read below.
+        let mut listed: BTreeMap<ObjectName, Vec<ObjectName>> = BTreeMap::new();
+        for object in self.backend.list(ObjectKind::Version).await? {
+            listed.entry(object.name.head_of()).or_default().push(object.name);
+        }
+        let mut removed = 0;
+        for (name, objects) in listed {
+            let known = self.stored_head(&keys, &name).await?;
+            let (mut head, place) = split(known.as_deref());
+            let leftovers: Vec<ObjectName> = objects
+                .into_iter()
+                .filter(|object| !head.versions.iter().any(|entry| entry.object == *object))
+                .collect();
+            if leftovers.is_empty() {
+                continue;
+            }
+            // A writer may be about to name one of them. It read the head before it created the
+            // object; once the head has changed it cannot.
+            head.garbage.clone_from(&leftovers);
+            match self.put_head(&keys, &name, head, place).await {
+                Ok(_) => {}
+                // Somebody is at work here: another time.
+                Err(PutHeadError::Backend(BackendError::Conflict { .. })) => continue,
+                Err(PutHeadError::Backend(error)) => return Err(error.into()),
+                Err(PutHeadError::Seal(error)) => return Err(error.into()),
+            }
+            let count = leftovers.len();
+            if let Some((_, error)) = self.remove_all(leftovers).await.into_iter().next() {
+                return Err(error.into());
+            }
+            removed += count;
+        }
+        Ok(removed)
+    }
+
+    /// Puts `head` in the place of the one that was read, with the next sequence.
+    async fn put_head(
+        &self,
+        keys: &Arc<Keys>,
+        name: &ObjectName,
+        head: Head,
+        place: Place,
+    ) -> Result<Arc<KnownHead>, PutHeadError> {
+        let (sequence, revision) = match place {
+            Place::New => (1, None),
+            Place::Replace { sequence, revision } => (sequence + 1, Some(revision)),
+        };
+        let sealed = head.seal(&keys.keyring, name, sequence).map_err(PutHeadError::Seal)?;
+        let stored = match revision {
+            None => self.backend.create(name, &sealed).await,
+            Some(revision) => self.backend.replace(name, &sealed, &revision).await,
+        };
+        let revision = stored.map_err(PutHeadError::Backend)?;
+        Ok(self.remember(name, KnownHead { sequence, revision, head }))
+    }
+
+    /// Removes objects that no head names as versions; returns those that could not be.
+    async fn remove_all(&self, objects: Vec<ObjectName>) -> Vec<(ObjectName, BackendError)> {
+        stream::iter(objects)
+            .map(|object| async move {
+                self.lock_versions().remove(&object);
+                let error = self.backend.delete(&object, None).await.err()?;
+                Some((object, error))
+            })
+            .buffer_unordered(REQUESTS_AT_ONCE)
+            .filter_map(|failed| async { failed })
+            .collect()
+            .await
+    }
+}
+
+/// Where a head goes.
+enum Place {
+    New,
+    Replace { sequence: u64, revision: Revision },
+}
+
+/// A head to change, and where the changed one goes.
+fn split(known: Option<&KnownHead>) -> (Head, Place) {
+    match known {
+        None => (Head::default(), Place::New),
+        Some(KnownHead { sequence, revision, head }) => {
+            (head.clone(), Place::Replace { sequence: *sequence, revision: revision.clone() })
+        }
+    }
+}
+
+fn check(path: &SecretPath, head: &Head, precondition: Precondition) -> Result<(), WriteError> {
+    let newest = head.live().map(|entry| entry.version);
+    match (precondition, newest) {
+        (Precondition::Any, _) | (Precondition::Create, None) | (Precondition::Update, Some(_)) => {
+            Ok(())
+        }
+        (Precondition::Create, Some(_)) => Err(WriteError::Exists { path: path.clone() }),
+        (Precondition::Update | Precondition::Version(_), None) => {
+            Err(WriteError::NotFound { path: path.clone() })
+        }
+        (Precondition::Version(version), Some(newest)) if version == newest => Ok(()),
+        (Precondition::Version(_), Some(newest)) => {
+            Err(WriteError::Changed { path: path.clone(), newest })
+        }
+    }
+}
+
+fn seal_version(
+    keys: &Keys,
+    object: &ObjectName,
+    version: u64,
+    path: &SecretPath,
+    meta: &Meta,
+    value: &Value,
+) -> Result<Vec<u8>, SealError> {
+    let metadata = VersionMetadata { path: Cow::Borrowed(path), meta: meta.clone() };
+    let json = serde_json::to_vec(&metadata).map_err(|_| SealError::Metadata)?;
+    let header = Header { name: object.clone(), version };
+    record::seal(&keys.keyring, &header, &json, value.expose_secret())
+}
+
+/// Why a head could not be put.
+enum PutHeadError {
+    Backend(BackendError),
+    Seal(crate::head::SealHeadError),
+}
+
+/// How often a write starts again because another writer was faster. Each time one of them has
+/// finished, so this is how many may stand in line.
+const MAX_ATTEMPTS: u32 = 64;
+
+/// How many objects are removed at once.
+const REQUESTS_AT_ONCE: usize = 8;
