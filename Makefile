@@ -1,0 +1,136 @@
+# `make` lists what there is. Everything that outlives a command is kept below WATCHWORD_CACHE, so
+# that removing that folder undoes all of it.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+export WATCHWORD_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/watchword
+export CARGO_TARGET_DIR ?= $(WATCHWORD_CACHE)/target
+
+# The target is always named and always static, so that tests, lints, image and cluster share one
+# build, and the programs run in an image that holds nothing else.
+HOST := $(shell rustc -vV | sed -n 's/^host: //p')
+HOST_VARIABLE := $(shell echo '$(HOST)' | tr 'a-z-' 'A-Z_')
+export CARGO_TARGET_$(HOST_VARIABLE)_RUSTFLAGS := -C target-feature=+crt-static
+export WATCHWORD_HOST := $(HOST)
+
+# `dev` or `release`; the agent has a profile of its own.
+PROFILE ?= dev
+BUILT := $(CARGO_TARGET_DIR)/$(HOST)
+BUILT_PROFILE = $(BUILT)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
+# Where the programs of the image are put together.
+export WATCHWORD_PROGRAMS := $(WATCHWORD_CACHE)/programs
+# The launcher of the local cluster, run without cargo, whose lock a long build would hold.
+export WATCHWORD_LAUNCHER := $(BUILT)/debug/local-cluster
+
+# The cluster of `make cluster`, `make demo` and `make test`.
+CLUSTER ?= local
+ENGINE ?= $(firstword $(foreach engine,docker podman buildah,$(if $(shell command -v $(engine)),$(engine))))
+IMAGE ?= localhost/watchword:dev
+
+# A KUBECONFIG of the environment may be somebody's production: only `make e2e KUBECONFIG=…` counts.
+ifneq ($(origin KUBECONFIG),command line)
+unexport KUBECONFIG
+else
+export KUBECONFIG
+CLUSTER := given
+endif
+
+##@ Try it
+
+.PHONY: demo
+demo: ## A cluster, Watchword on it, a pod with two secrets, and a look at where they are not
+	@hack/demo.sh up
+
+.PHONY: demo-down
+demo-down: ## Remove what `make demo` started
+	@hack/demo.sh down
+
+##@ Build
+
+.PHONY: build
+build: ## Compile everything (PROFILE=release for the shipped form)
+	cargo build --locked --target $(HOST) --profile $(PROFILE) --package watchword-controller --package watchword-cli
+	cargo build --locked --target $(HOST) --profile agent --package watchword-agent
+
+.PHONY: programs
+programs: build ## Compile, and put the three programs of the image into one folder
+	@mkdir -p $(WATCHWORD_PROGRAMS)
+	@cp -f $(BUILT)/agent/watchword-agent $(WATCHWORD_PROGRAMS)/agent
+	@cp -f $(BUILT_PROFILE)/watchword $(BUILT_PROFILE)/watchword-controller $(WATCHWORD_PROGRAMS)
+
+.PHONY: image
+image: PROFILE := release
+image: programs ## Build the image (ENGINE=docker|podman|buildah, IMAGE=name:tag)
+	@[[ -n "$(ENGINE)" ]] || { echo 'error: no docker, podman or buildah' >&2; exit 1; }
+	$(ENGINE) build --target prebuilt --tag $(IMAGE) --file Dockerfile $(WATCHWORD_PROGRAMS)
+
+.PHONY: launcher
+launcher:
+	cargo build --locked --target $(HOST) --package watchword-e2e --bin local-cluster
+
+.PHONY: crds
+crds: ## Generate the custom resource definitions
+	cargo run --locked --target $(HOST) --quiet --package watchword-crds --bin crdgen
+
+##@ Run
+
+.PHONY: cluster
+cluster: launcher ## Start a local cluster, and say how to reach it
+	@$(WATCHWORD_LAUNCHER) prerequisites --install
+	@$(WATCHWORD_LAUNCHER) up
+	@echo 'use it by: $(WATCHWORD_LAUNCHER) kubectl get nodes'
+
+.PHONY: cluster-down
+cluster-down: launcher ## Stop the local cluster
+	@$(WATCHWORD_LAUNCHER) down
+
+##@ Check
+
+.PHONY: fmt
+fmt: ## Format the code
+	cargo fmt --all
+
+.PHONY: lint
+lint: ## Formatting and lints; warnings are errors
+	cargo fmt --all --check
+	cargo clippy --locked --target $(HOST) --workspace --all-targets --all-features -- --deny warnings
+
+.PHONY: docs
+docs: export RUSTDOCFLAGS := --deny warnings
+docs: ## The documentation of the code; warnings are errors
+	cargo doc --locked --target $(HOST) --workspace --no-deps --all-features
+
+.PHONY: unit
+unit: ## Tests that need no cluster: units, properties, golden files
+	cargo test --locked --target $(HOST) --workspace --exclude watchword-e2e --all-features --no-fail-fast
+
+.PHONY: render
+render: launcher ## Render every overlay and component of the manifests
+	@hack/render.sh
+
+.PHONY: check-ring
+check-ring: ## One TLS provider in the whole tree: aws-lc, never ring
+	@hack/check-ring.sh
+
+.PHONY: e2e
+e2e: ## Tests on a cluster: CLUSTER=local (default), CLUSTER=kind or KUBECONFIG=path
+	@hack/e2e.sh $(CLUSTER)
+
+.PHONY: test
+test: ## All checks and all tests, on a cluster of their own; what CI runs
+	@hack/test.sh
+
+.PHONY: bench
+bench: ## Benchmarks
+	cargo bench --locked --target $(HOST) --workspace --exclude watchword-e2e --benches
+
+##@ Help
+
+.PHONY: help
+help: ## This list
+	@awk 'BEGIN {FS = ":.*## "} \
+	  /^##@ / {printf "\n%s\n", substr($$0, 5)} \
+	  /^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile

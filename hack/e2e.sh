@@ -1,0 +1,81 @@
+#!/usr/bin/env bash
+# The end-to-end suite.
+#
+#     hack/e2e.sh local        on a local cluster of its own, which is removed afterwards
+#     hack/e2e.sh kind         on a kind cluster of its own
+#     hack/e2e.sh given        on the cluster of KUBECONFIG. INSTALL=no leaves what is installed
+#                              there; else nodes must have, or be able to pull, the images that
+#                              manifests/overlays/dev and the tests name
+#
+# KEEP=1 keeps a cluster that was started here. FILTER is passed to the test runner.
+
+steps=5
+source "$(dirname "$0")/lib.sh"
+cluster=${1:-local}
+export WATCHWORD_E2E_CLUSTER=${WATCHWORD_E2E_CLUSTER:-test}
+
+basic_images() { "$launcher" images --no-load 2>/dev/null; }
+
+# Runs at every end.
+ended() {
+  local status=$?
+  ((status == 0)) || show_failure
+  if [[ $cluster == local && $status -ne 0 ]]; then
+    "$launcher" logs --lines 15 >"$logs/daemons.log" 2>&1 || true
+    note "the daemons' logs: $logs/daemons.log"
+  fi
+  if [[ -n ${started:-} && -z ${KEEP:-} ]]; then
+    case $cluster in
+    local) "$launcher" down ;;
+    kind) kind delete cluster --name watchword ;;
+    esac
+  fi
+  exit "$status"
+}
+trap ended EXIT
+
+step "Compiling Watchword"
+make programs launcher
+done_
+
+step "Compiling the tests"
+cargo test --locked --target "$WATCHWORD_HOST" --package watchword-e2e --all-features --no-run
+done_
+
+step "Preparing the cluster ($cluster)"
+case $cluster in
+local)
+  unset KUBECONFIG
+  "$launcher" prerequisites --install
+  "$launcher" down 2>/dev/null || true
+  started=1
+  "$launcher" up
+  "$launcher" images --agent "$programs/agent" --controller "$programs/watchword-controller" \
+    --cli "$programs/watchword" >/dev/null
+  ;;
+kind)
+  command -v kind >/dev/null || fail "\`kind\` is not installed"
+  command -v docker >/dev/null || fail "\`docker\` is not installed"
+  export KUBECONFIG=$WATCHWORD_CACHE/kind.kubeconfig
+  started=1
+  kind create cluster --name watchword --config e2e/kind.yaml --kubeconfig "$KUBECONFIG" --wait 120s
+  "$launcher" images --no-load --agent "$programs/agent" \
+    --controller "$programs/watchword-controller" --cli "$programs/watchword" |
+    while read -r archive; do kind load image-archive --name watchword "$archive"; done
+  ;;
+given)
+  [[ -n ${KUBECONFIG:-} ]] || fail "set KUBECONFIG"
+  note "the cluster of $KUBECONFIG"
+  ;;
+*) fail "CLUSTER is local or kind, not $cluster" ;;
+esac
+done_
+
+step "Installing Watchword"
+if [[ ${INSTALL:-yes} == no ]]; then note "left as it is"; else hack/install.sh manifests/overlays/dev; fi
+done_
+
+step "Running the stories"
+export WATCHWORD_CLI=$programs/watchword
+cargo test --locked --target "$WATCHWORD_HOST" --package watchword-e2e --all-features --no-fail-fast -- ${FILTER:-}
+done_

@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# Installs an overlay into the cluster and waits until it works: definitions first, because their
+# objects cannot be applied before the API server knows them.
+#
+#     hack/install.sh OVERLAY       a folder, such as manifests/overlays/dev
+
+source "$(dirname "$0")/lib.sh"
+overlay=${1:?which overlay}
+
+apply() { kubectl apply --server-side --force-conflicts --kustomize "$1" >"$logs/apply.log" 2>&1 ||
+  { cat "$logs/apply.log" >&2; fail "cannot apply $1"; }; }
+
+apply crds
+kubectl get --kustomize crds --output name |
+  while read -r crd; do kubectl wait "$crd" --for=condition=Established --timeout=60s </dev/null; done >/dev/null
+note "custom resource definitions are established"
+
+apply "$overlay"
+note "applied $overlay"
+
+for role in certificates store webhook controller; do
+  kubectl --namespace watchword-system rollout status "deployment/watchword-$role" --timeout=180s \
+    >/dev/null || { show_failure; fail "watchword-$role does not become ready"; }
+  note "watchword-$role is ready"
+done
+
+# Ready means that the webhook serves; that the API server trusts it is written by another role.
+for kind in mutating validating; do
+  for ((i = 0; ; i++)); do
+    bundle=$(kubectl get "${kind}webhookconfiguration" watchword \
+      --output 'jsonpath={.webhooks[0].clientConfig.caBundle}')
+    [[ -z $bundle ]] || break
+    ((i < 60)) || { show_failure; fail "the $kind webhook has no caBundle after a minute"; }
+    sleep 1
+  done
+done
+note "the API server trusts the webhook"

@@ -1,0 +1,65 @@
+#!/usr/bin/env bash
+# Everything that CI checks, in an order that fails early: formatting, lints, documentation, unit
+# tests, manifests, and the end-to-end suite on a cluster of its own. Kubernetes is built in the
+# background meanwhile, which takes about ten minutes once per machine.
+#
+# The last line sums up the counts of the test runner.
+
+steps=7
+source "$(dirname "$0")/lib.sh"
+counts=$logs/test-runner.log
+: >"$counts"
+
+summary() {
+  local status=$? passed failed
+  read -r passed failed < <(awk '/^test result: /{passed += $4; failed += $6} END {print passed + 0, failed + 0}' "$counts")
+  [[ -z ${tools:-} ]] || kill "$tools" 2>/dev/null || true
+  if ((status == 0)); then
+    printf '\n%severything holds%s\n' "$green" "$plain" >&2
+  else
+    printf '\n%sfailed at step %d of %d%s\n' "$red" "$step" "$steps" "$plain" >&2
+  fi
+  echo "$passed passed, $failed failed"
+  exit "$status"
+}
+trap summary EXIT
+
+step "What the cluster needs"
+make launcher
+"$launcher" prerequisites --install
+(
+  trap - EXIT
+  exec nice -n 10 "$launcher" build-tools >"$logs/tools.log" 2>&1
+) &
+tools=$!
+note "building Kubernetes in the background: $logs/tools.log"
+done_
+
+step "Formatting and lints"
+make lint
+done_
+
+step "Documentation"
+make docs
+done_
+
+step "Tests without a cluster"
+make unit 2>&1 | tee -a "$counts"
+done_
+
+step "One TLS provider"
+make check-ring
+done_
+
+step "Manifests"
+if ! wait "$tools"; then
+  tail -n 40 "$logs/tools.log" >&2
+  fail "cannot build Kubernetes: $logs/tools.log"
+fi
+tools=
+make render
+done_
+
+step "The end-to-end suite"
+hack/e2e.sh local 2>&1 | tee -a "$counts"
+done_
