@@ -16,6 +16,7 @@
 pub mod claim;
 pub mod container_name;
 pub mod container_path;
+pub mod definition;
 pub mod injection;
 pub mod mesos;
 pub mod pod;

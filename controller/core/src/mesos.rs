@@ -14,6 +14,7 @@ mod checks;
 mod container;
 mod environment;
 mod kinds;
+mod reading;
 mod secret;
 mod task;
 
@@ -21,6 +22,7 @@ pub use checks::{validate_check, validate_health_check};
 pub use container::{validate_container, validate_volume};
 pub use environment::{validate_command, validate_environment};
 pub use kinds::{CheckType, ContainerType, SecretType, SourceType, VariableType, VolumeMode};
+pub use reading::read_task;
 pub use secret::validate_secret;
 pub use task::{validate_id, validate_task, validate_task_group};
 

@@ -119,6 +119,24 @@ impl Ownership {
             .any(|space| space.resolvers.iter().any(|name| name == resolver))
     }
 
+    /// The namespaces whose space a secret lies in: those that own its parent as a service id.
+    /// `path` is canonical; with `is_folder` it names the folder itself. Nobody's namespace owns
+    /// the root, or a space that is in conflict.
+    pub fn owners(&self, path: &str, is_folder: bool) -> Vec<String> {
+        let parent = if is_folder { path } else { path.rsplit_once('/').map_or("", |(up, _)| up) };
+        let id = components(parent);
+        let Some(first) = id.first() else { return Vec::new() };
+        let chain = self.chain(&id);
+        if chain.windows(2).any(|pair| conflict(pair).is_some()) {
+            return Vec::new();
+        }
+        match chain.last() {
+            Some(owner) => owner.space.namespaces.clone(),
+            None if self.owns_its_name(first) => vec![(*first).to_owned()],
+            None => Vec::new(),
+        }
+    }
+
     /// Pairs of Spaces (by name, in alphabetical order) that claim the same ids without leave; ids
     /// that both claim belong to nobody.
     pub fn conflicts(&self) -> Vec<[String; 2]> {
@@ -253,7 +271,7 @@ pub fn check_service_id(text: &str) -> Result<(), OwnershipError> {
 fn conflict<'a>(pair: &[Binding<'a>]) -> Option<(Binding<'a>, Binding<'a>)> {
     let [outer, inner] = pair else { return None };
     let is_child = outer.prefix.len() < inner.prefix.len()
-        && outer.space.children.iter().any(|child| *child == inner.space.name);
+        && outer.space.children.contains(&inner.space.name);
     (outer.space.name != inner.space.name && !is_child).then_some((*outer, *inner))
 }
 
@@ -452,7 +470,7 @@ mod tests {
                 .enumerate()
                 .map(|(index, (namespaces, prefixes, children))| {
                     let spec = SpaceSpec { namespaces, prefixes, children, ..SpaceSpec::default() };
-                    Space::new(&["a", "b", "c", "d"][index % 4].to_owned(), spec)
+                    Space::new(["a", "b", "c", "d"][index % 4], spec)
                 })
                 .collect()
         })

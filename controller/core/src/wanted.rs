@@ -138,6 +138,9 @@ pub fn source(secret: &Secret) -> SecretSource {
 
 #[cfg(test)]
 mod tests {
+    // Builders take JSON as literals, which are values.
+    #![allow(clippy::needless_pass_by_value)]
+
     use proptest::prelude::*;
     use serde_json::json;
 

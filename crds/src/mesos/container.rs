@@ -44,9 +44,9 @@ super::messages! {
         pub image: Option<String>,
         /// `HOST`, `BRIDGE`, `NONE` or `USER`. No effect here.
         pub network: Option<String>,
-        /// Ports of the host. No effect here: make a Service.
+        /// Ports; only the container's count here.
         pub port_mappings: Vec<DockerPortMapping>,
-        /// Whether to run privileged. Refused here.
+        /// Whether to run privileged. No effect here.
         pub privileged: Option<bool>,
         /// Options for `docker run`. No effect here.
         pub parameters: Vec<Parameter>,
