@@ -21,7 +21,11 @@ use http::{
     Method, Request, Response, StatusCode,
     header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, ETAG, HOST, HeaderMap, USER_AGENT},
 };
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use jiff::Timestamp;
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{DeserializeOwned, Error as _},
+};
 use watchword_core::reference::SecretName;
 use zeroize::Zeroizing;
 
@@ -219,8 +223,8 @@ pub(crate) struct Opened {
 pub(crate) struct Version {
     /// Its number.
     pub(crate) version: u64,
-    /// When it was written, RFC 3339.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// When it was written, RFC 3339; a store may also say seconds since 1970.
+    #[serde(default, deserialize_with = "moment", skip_serializing_if = "Option::is_none")]
     pub(crate) created: Option<String>,
     /// Who wrote it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -308,15 +312,6 @@ impl Error {
             (StatusCode::PAYLOAD_TOO_LARGE, _) => {
                 Some(format!("a value has at most {MAX_VALUE_BYTES} bytes (1 MiB less 1 KiB)"))
             }
-            _ => None,
-        }
-    }
-
-    /// The store's refusal, if it answered at all.
-    #[cfg(test)]
-    pub(crate) fn status(&self) -> Option<StatusCode> {
-        match &self.cause {
-            Cause::Refused(refusal) => Some(refusal.status),
             _ => None,
         }
     }
@@ -409,6 +404,23 @@ struct Names {
 #[derive(Deserialize)]
 struct Versions {
     versions: Vec<Version>,
+}
+
+/// A time as text, from text or from seconds.
+fn moment<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Moment {
+        Seconds(i64),
+        Text(String),
+    }
+    match Option::deserialize(deserializer)? {
+        None => Ok(None),
+        Some(Moment::Text(text)) => Ok(Some(text)),
+        Some(Moment::Seconds(seconds)) => Timestamp::from_second(seconds)
+            .map(|moment| Some(moment.to_string()))
+            .map_err(D::Error::custom),
+    }
 }
 
 /// One request, before it is bound to a host and to a person.

@@ -93,6 +93,9 @@ pub(crate) struct SecretArgs {
 #[derive(Subcommand)]
 pub(crate) enum SecretCommand {
     /// Store a new secret; refused if there is one at this path
+    #[command(after_help = "Examples:\n  \
+        openssl rand -hex 32 | watchword secret create shop/api-key --text-file -\n  \
+        watchword secret create shop/tls-key --file key.pem")]
     Create {
         /// Where to store it, for example `shop/db`
         path: SecretName,

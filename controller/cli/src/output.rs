@@ -1,7 +1,7 @@
 //! What the program says: data to stdout, everything else to stderr.
 //!
-//! Meaning never hangs on colour, which only the word `error` has, only on a terminal, and not when
-//! `NO_COLOR` is set. Text that came from elsewhere is stripped of control characters before a
+//! Meaning never hangs on colour, which only the words `error` and `warning` have, only on a
+//! terminal, and not when `NO_COLOR` is set. Text that came from elsewhere is stripped of control characters before a
 //! terminal sees it. The one thing printed as it is, byte for byte, is a value that was asked for.
 
 use std::{
@@ -91,6 +91,15 @@ impl Output {
         if let Some(hint) = hint {
             self.note(&format!("\nhint: {}", printable(hint)));
         }
+    }
+
+    /// Says what the person should know, though nothing went wrong.
+    pub(crate) fn warning(&mut self, message: &str) {
+        let label = match self.colour {
+            true => "\u{1b}[1;33mwarning\u{1b}[0m",
+            false => "warning",
+        };
+        self.note(&format!("{label}: {}", printable(message)));
     }
 
     /// Ends the program because of `error`: a closed pipe is a success, usage is 2, the rest is 1.

@@ -113,9 +113,11 @@ fn print_table(
 }
 
 fn print_versions(versions: Vec<Version>, output: &mut Output) -> Result<(), WriteError> {
-    let unknown = || UNKNOWN.to_owned();
+    let told = |text: Option<String>| {
+        text.filter(|text| !text.is_empty()).unwrap_or_else(|| UNKNOWN.to_owned())
+    };
     let rows = versions.into_iter().map(|Version { version, created, author }| {
-        [version.to_string(), created.unwrap_or_else(unknown), author.unwrap_or_else(unknown)]
+        [version.to_string(), told(created), told(author)]
     });
     output.table(["VERSION", "CREATED", "AUTHOR"], rows)
 }
