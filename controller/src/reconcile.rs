@@ -1,15 +1,379 @@
-//! Role `controller`: not written yet; it waits for the end of the process.
+//! Role `controller`: brings the workloads of task definitions to what they say, and reports.
+//!
+//! ```text
+//! watch ─► observe ─► plan (pure) ─► write ─► ask the store ─► report ─► tidy
+//! ```
+//!
+//! One replica works, the holder of the lease; the others stand by. A definition is reconciled when
+//! it, a Space, or anything that belongs to it changes, and every ten minutes. What is decided is in
+//! `watchword_core::reconciliation`; here is what it is decided from and how it is carried out.
 
 use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use crate::{args::ControllerArgs, run::Shared};
+use futures::StreamExt as _;
+use k8s_openapi::jiff::Timestamp;
+use kube::api::{Patch, PatchParams};
+use kube::core::error_boundary::InvalidObject;
+use kube::runtime::controller::{Action, Error as ControllerError};
+use kube::runtime::events::{Recorder, Reporter};
+use kube::{Api, Resource};
+use serde_json::json;
+use tokio::sync::mpsc;
+use tracing::{debug, warn};
+use watchword_core::reconciliation::{
+    Cause, Failure, Observed, Outcome, Plan, Report, Stage, plan, settles_at, stage, status,
+};
+use watchword_core::wanted::secrets_of;
+use watchword_crds::{TaskDefinition, TaskDefinitionStatus, names};
+
+use self::caches::{Guarded, caches};
+use self::check::{Asked, Checks, Question};
+use self::context::{Context, Error, Key, Memory};
+use self::events::Facts;
+use self::metrics::{ReconcileMetrics, ReconcileResult};
+use self::observe::{Observation, observe};
+use self::poke::Poker;
+use crate::args::ControllerArgs;
+use crate::backoff::{self, Backoff};
+use crate::chain::Chain;
+use crate::leadership::{Lease, Timing};
+use crate::readiness::Condition;
+use crate::run::Shared;
+
+mod apply;
+mod caches;
+mod check;
+mod context;
+mod events;
+mod metrics;
+mod observe;
+mod poke;
 
 /// Runs the role until the process ends.
 ///
 /// # Errors
 ///
-/// None yet.
-pub async fn run(_args: ControllerArgs, shared: Shared) -> Result<(), Infallible> {
-    shared.shutdown.requested().await;
+/// Never: what fails is tried again.
+pub async fn run(args: ControllerArgs, shared: Shared) -> Result<(), Infallible> {
+    let Shared { client, identity, metrics, namespace, readiness, shutdown } = shared;
+    let metrics = ReconcileMetrics::new(&metrics);
+    let condition = readiness.condition("caches");
+    let campaign = Lease {
+        client: client.clone(),
+        identity: identity.clone(),
+        name: names::CONTROLLER,
+        namespace: namespace.clone(),
+        timing: Timing::default(),
+    }
+    .campaign();
+    let mut leading = campaign.leading();
+    loop {
+        // Standing by is all that a second replica is to do.
+        condition.met();
+        tokio::select! {
+            () = shutdown.requested() => break,
+            _ = leading.wait_for(|leading| *leading) => {}
+        }
+        let (again, requests) = mpsc::unbounded_channel();
+        let (caches, controller) = caches(&client, requests);
+        let context = Arc::new(Context {
+            again,
+            caches,
+            checks: Checks::new(&args),
+            client: client.clone(),
+            failures: Backoff::new(FIRST_RETRY, LAST_RETRY),
+            memory: Memory::default(),
+            metrics: metrics.clone(),
+            poker: Poker::new(client.clone(), namespace.clone()),
+            recorder: Recorder::new(
+                client.clone(),
+                Reporter {
+                    controller: names::CONTROLLER.to_owned(),
+                    instance: Some(identity.clone()),
+                },
+            ),
+        });
+        let stop = shutdown.clone();
+        let work = controller
+            .graceful_shutdown_on(async move { stop.requested().await })
+            .run(reconcile, retry, Arc::clone(&context))
+            .for_each(|result| {
+                let context = Arc::clone(&context);
+                async move { note(result, &context) }
+            });
+        tokio::select! {
+            biased;
+            // Losing the lease ends the work at once, between any two writes.
+            _ = leading.wait_for(|leading| !*leading) => warn!("no longer leading"),
+            () = async { tokio::join!(work, say_ready(&context, &condition)); } => {}
+        }
+        if shutdown.is_requested() {
+            break;
+        }
+    }
+    campaign.resign().await;
     Ok(())
 }
+
+/// One reconcile, measured.
+async fn reconcile(definition: Arc<Guarded>, context: Arc<Context>) -> Result<Action, Error> {
+    // Nothing may be decided from a cache that is still being filled.
+    context.caches.ready().await;
+    let started = Instant::now();
+    let key = key(Guarded::meta(&definition))?;
+    let result = match &definition.0 {
+        Err(invalid) => unreadable(invalid, &key, &context).await,
+        Ok(definition) => bring(definition, &key, &context).await,
+    };
+    context.metrics.duration.observe(started.elapsed().as_secs_f64());
+    if result.is_err() {
+        context.metrics.count(ReconcileResult::Error);
+    } else {
+        context.failures.reset(&key);
+    }
+    result
+}
+
+/// Brings one definition's workload to its spec and reports on it in the status.
+async fn bring(definition: &TaskDefinition, key: &Key, context: &Context) -> Result<Action, Error> {
+    let now = Timestamp::now();
+    let Observation { fingerprints, observed } = observe(definition, key, context).await?;
+    let plan = plan(&observed);
+    if definition.metadata.deletion_timestamp.is_some() {
+        return Ok(Action::await_change());
+    }
+
+    let applied = apply::write(&plan, &fingerprints, key, context, now).await?;
+    let outcome = &applied.outcome;
+    let asked = ask(&observed, &plan, key, context, now).await;
+    let check = &asked.check;
+    let status = status(&Report { check, now, observed: &observed, outcome, plan: &plan });
+    report(&observed.definition, status, key, context).await?;
+
+    apply::tidy(&plan, key, context).await?;
+    let happened = &applied.happened;
+    let facts = Facts { check, happened, now, observed: &observed, outcome, plan: &plan };
+    events::tell(facts, key, context).await;
+    wake_rivals(&observed, key, context);
+    let poke = context.poker.poke(&observed, key, now).await?;
+    if let (Some(since), Some(revision)) = (asked.resolved_since, &plan.revision) {
+        context.poker.retry_pods(&observed, revision, key, since, now).await?;
+    }
+
+    let refused = observed.refusal.is_some() || matches!(outcome, Outcome::Refused(_));
+    let result = if refused { ReconcileResult::Refused } else { ReconcileResult::Ok };
+    context.metrics.count(result);
+    Ok(next(&observed, &plan, outcome, &asked, poke, now))
+}
+
+async fn ask(
+    observed: &Observed,
+    plan: &Plan,
+    key: &Key,
+    context: &Context,
+    now: Timestamp,
+) -> Asked {
+    let tasks = &observed.definition.spec.tasks;
+    let question = Question {
+        key,
+        now,
+        revision: plan.revision.as_deref(),
+        // Something fails or waits although the last answer may say that all is well.
+        urgent: observed.pods.iter().any(|pod| match stage(pod, now) {
+            Stage::Failed(Failure { cause, .. }) => cause == Cause::Agent,
+            Stage::Starting => true,
+            Stage::Finished | Stage::Running | Stage::Staging => false,
+        }),
+        wants: tasks.iter().any(|task| !secrets_of(task).is_empty()),
+    };
+    context.checks.ask(question).await
+}
+
+/// Writes the status, if it says anything new.
+async fn report(
+    definition: &TaskDefinition,
+    status: TaskDefinitionStatus,
+    key: &Key,
+    context: &Context,
+) -> Result<(), Error> {
+    if definition.status.as_ref() == Some(&status) {
+        return Ok(());
+    }
+    let uid = definition.metadata.uid.as_deref().ok_or(Error::Incomplete("uid"))?;
+    write_status(json!(status), uid, key, context).await?;
+    context.memory.remember_reported(key, uid, status);
+    Ok(())
+}
+
+async fn write_status(
+    status: serde_json::Value,
+    uid: &str,
+    key: &Key,
+    context: &Context,
+) -> Result<(), Error> {
+    let api: Api<TaskDefinition> = Api::namespaced(context.client.clone(), &key.namespace);
+    let manifest = json!({
+        "apiVersion": TaskDefinition::api_version(&()),
+        "kind": TaskDefinition::kind(&()),
+        "metadata": {"name": key.name, "namespace": key.namespace, "uid": uid},
+        "status": status,
+    });
+    let parameters = PatchParams::apply(names::FIELD_MANAGER).force();
+    match api.patch_status(&key.name, &parameters, &Patch::Apply(&manifest)).await {
+        // It was deleted meanwhile: there is nobody to tell.
+        Err(kube::Error::Api(status)) if matches!(status.code, 404) => Ok(()),
+        Err(error) => Err(Error::api("write the status")(error)),
+        Ok(_) => Ok(()),
+    }
+}
+
+/// A definition that another version of Watchword wrote, or nobody checked.
+async fn unreadable(
+    invalid: &InvalidObject,
+    key: &Key,
+    context: &Context,
+) -> Result<Action, Error> {
+    // The text may quote what stands in the object, which may be an inline value.
+    let why = invalid.error.split(['"', '`']).next().unwrap_or_default().trim();
+    warn!(name = key.name, namespace = key.namespace, why, "cannot read a task definition");
+    let message = format!("This version of Watchword cannot read the definition: {why}");
+    let status = TaskDefinitionStatus {
+        message: Some(message),
+        observed_generation: invalid.metadata.generation,
+        reason: Some("REASON_TASK_INVALID".to_owned()),
+        state: Some("TASK_ERROR".to_owned()),
+        ..TaskDefinitionStatus::default()
+    };
+    let uid = invalid.metadata.uid.as_deref().ok_or(Error::Incomplete("uid"))?;
+    if context.memory.reported(key, uid).as_ref() != Some(&status) {
+        write_status(json!(status), uid, key, context).await?;
+        context.memory.remember_reported(key, uid, status);
+    }
+    context.metrics.count(ReconcileResult::Refused);
+    Ok(Action::await_change())
+}
+
+/// Definitions that adopt the same pods are to say so too, and to stop saying so.
+fn wake_rivals(observed: &Observed, key: &Key, context: &Context) {
+    let known = observed.definition.status.as_ref().is_some_and(|status| {
+        observed.rivals.iter().all(|rival| {
+            status
+                .conditions
+                .iter()
+                .any(|one| one.type_ == "Conflict" && one.message.contains(&format!("`{rival}`")))
+        })
+    });
+    if !known {
+        for name in &observed.rivals {
+            let reference = kube::runtime::reflector::ObjectRef::new(name).within(&key.namespace);
+            // The receiver being gone means that the controller is ending.
+            _ = context.again.send(reference);
+        }
+    }
+}
+
+/// When to look again although nothing may happen.
+fn next(
+    observed: &Observed,
+    plan: &Plan,
+    outcome: &Outcome,
+    asked: &Asked,
+    poke: Option<Duration>,
+    now: Timestamp,
+) -> Action {
+    if observed.refusal.is_some() {
+        return Action::await_change();
+    }
+    let random = backoff::random();
+    let settles = settles_at(observed, now)
+        .map(|at| Duration::try_from(at.duration_since(now)).unwrap_or_default());
+    // A pod whose containers run and which is not Ready may have to be told about; see
+    // `is_waiting_for_secrets`.
+    let waits = observed.pods.iter().any(|pod| stage(pod, now) == Stage::Starting);
+    let times = [
+        Some(RESYNC.mul_f64(0.9 + random * 0.2)),
+        poke,
+        settles,
+        waits.then_some(WAITING),
+        plan.conflict.is_some().then_some(CONFLICTING),
+        matches!(outcome, Outcome::Refused(_)).then_some(REFUSED),
+        plan.revision.is_some().then(|| asked.again_in(now, random)),
+    ];
+    let soonest = times.into_iter().flatten().min().unwrap_or(RESYNC);
+    Action::requeue(soonest.max(SOONEST))
+}
+
+/// What becomes of a definition whose reconcile failed.
+fn retry(definition: Arc<Guarded>, error: &Error, context: Arc<Context>) -> Action {
+    let Ok(key) = key(Guarded::meta(&definition)) else { return Action::await_change() };
+    let wait = context.failures.next(key.clone());
+    warn!(
+        name = key.name,
+        namespace = key.namespace,
+        error = %Chain(error),
+        seconds = wait.as_secs_f64(),
+        "cannot reconcile, trying again"
+    );
+    Action::requeue(wait)
+}
+
+/// Forgets what is gone.
+fn note(
+    result: Result<
+        (kube::runtime::reflector::ObjectRef<Guarded>, Action),
+        ControllerError<Error, kube::runtime::watcher::Error>,
+    >,
+    context: &Context,
+) {
+    match result {
+        Err(ControllerError::ObjectNotFound(reference)) => {
+            let key = Key {
+                name: reference.name.clone(),
+                namespace: reference.namespace.clone().unwrap_or_default(),
+            };
+            context.memory.forget(&key);
+            context.checks.forget(&key);
+            context.failures.reset(&key);
+        }
+        // The error policy has said it.
+        Err(ControllerError::ReconcilerFailed(..)) => {}
+        Err(error) => debug!(error = %Chain(&error), "the controller's queue"),
+        Ok((reference, action)) => debug!(%reference, ?action, "reconciled"),
+    }
+}
+
+async fn say_ready(context: &Context, condition: &Condition) {
+    condition.unmet("what is watched is still being listed");
+    context.caches.ready().await;
+    condition.met();
+}
+
+fn key(metadata: &kube::api::ObjectMeta) -> Result<Key, Error> {
+    Ok(Key {
+        name: metadata.name.clone().ok_or(Error::Incomplete("name"))?,
+        namespace: metadata.namespace.clone().ok_or(Error::Incomplete("namespace"))?,
+    })
+}
+
+/// The safety net: after this time everything is looked at again.
+const RESYNC: Duration = Duration::from_mins(10);
+
+/// How often two definitions that adopt the same pods look whether they still do.
+const CONFLICTING: Duration = Duration::from_secs(30);
+
+/// How soon a failed reconcile is tried again at first.
+const FIRST_RETRY: Duration = Duration::from_millis(500);
+
+/// How soon at last.
+const LAST_RETRY: Duration = Duration::from_mins(5);
+
+/// How often a workload that the API server refuses is tried again: a quota or a policy may change.
+const REFUSED: Duration = Duration::from_mins(1);
+
+/// Never sooner: what would be due at once is due at the next event anyway.
+const SOONEST: Duration = Duration::from_secs(1);
+
+/// How often pods that wait are looked at.
+const WAITING: Duration = Duration::from_secs(6);

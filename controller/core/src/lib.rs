@@ -20,6 +20,7 @@ pub mod definition;
 pub mod injection;
 pub mod mesos;
 pub mod pod;
+pub mod reconciliation;
 pub mod reference;
 pub mod revision;
 pub mod selector;

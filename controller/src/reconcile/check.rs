@@ -1,0 +1,264 @@
+//! Asking the store whether a revision's references can be read (`POST /v1/check`).
+//!
+//! The answer tells people early what a pod would hear late. It never holds a value, and nothing
+//! depends on it but words, Events and the end of a back-off.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use reqwest::{Certificate, Client, redirect, tls};
+use tokio::fs;
+use tracing::debug;
+use watchword_core::reconciliation::Check;
+use watchword_protocol::{CHECK_PATH, CheckAnswer, CheckRequest, ErrorAnswer, ErrorCode, VERSION};
+
+use super::context::{Key, lock};
+use crate::args::{ControllerArgs, TrustArgs};
+use crate::chain::Chain;
+
+/// The store as the controller knows it, and what it said last.
+pub(super) struct Checks {
+    answers: Mutex<HashMap<Key, Asked>>,
+    ca: PathBuf,
+    /// The client for the authorities that it was made with.
+    client: Mutex<Option<(Vec<u8>, Client)>>,
+    token: PathBuf,
+    url: String,
+}
+
+/// The last answer about a definition.
+#[derive(Clone, Debug)]
+pub(super) struct Asked {
+    pub(super) at: Timestamp,
+    pub(super) check: Check,
+    /// Since when every reference can be read, as far as was asked.
+    pub(super) resolved_since: Option<Timestamp>,
+    revision: String,
+}
+
+/// What is to be asked.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Question<'a> {
+    pub(super) key: &'a Key,
+    pub(super) now: Timestamp,
+    /// The revision; absent when the definition is not accepted.
+    pub(super) revision: Option<&'a str>,
+    /// Whether something happened that the last answer does not explain.
+    pub(super) urgent: bool,
+    /// Whether the revision has references at all.
+    pub(super) wants: bool,
+}
+
+impl Checks {
+    /// The store that the arguments name. Nothing is asked yet.
+    pub(super) fn new(args: &ControllerArgs) -> Self {
+        let ControllerArgs { trust: TrustArgs { store_url, ca_dir }, token_file } = args;
+        Self {
+            answers: Mutex::default(),
+            ca: ca_dir.join("ca.crt"),
+            client: Mutex::default(),
+            token: token_file.clone(),
+            url: format!("{}{CHECK_PATH}", store_url.trim_end_matches('/')),
+        }
+    }
+
+    /// What is known of a revision's references; asks the store where that is too old.
+    pub(super) async fn ask(&self, question: Question<'_>) -> Asked {
+        let Question { key, now, revision, urgent, wants } = question;
+        let Some(revision) = revision else {
+            self.forget(key);
+            return Asked::untried(Check::NotAsked, now);
+        };
+        if !wants {
+            return Asked::untried(Check::Answered(Vec::new()), now);
+        }
+        let last = lock(&self.answers).get(key).filter(|last| last.revision == revision).cloned();
+        if let Some(last) = &last
+            && now.duration_since(last.at) < last.lifetime(urgent)
+        {
+            return last.clone();
+        }
+        let check = self.post(key, revision, now).await;
+        let asked = Asked::after(last.as_ref(), check, revision, now);
+        lock(&self.answers).insert(key.clone(), asked.clone());
+        asked
+    }
+
+    /// Forgets a definition that is gone.
+    pub(super) fn forget(&self, key: &Key) {
+        lock(&self.answers).remove(key);
+    }
+
+    async fn post(&self, key: &Key, revision: &str, now: Timestamp) -> Check {
+        match self.request(key, revision).await {
+            Err(error) => {
+                debug!(error = %Chain(&error), "the store does not answer");
+                unknown(ErrorCode::Unavailable, &error.to_string(), now)
+            }
+            Ok(Err(answer)) => unknown(answer.code, &answer.message, now),
+            Ok(Ok(answer)) => read(answer, now),
+        }
+    }
+
+    async fn request(
+        &self,
+        key: &Key,
+        revision: &str,
+    ) -> Result<Result<CheckAnswer, ErrorAnswer>, AskError> {
+        let token = fs::read_to_string(&self.token).await.map_err(AskError::ReadToken)?;
+        let request = CheckRequest {
+            version: VERSION,
+            namespace: key.namespace.clone(),
+            revision: revision.to_owned(),
+        };
+        let response = self
+            .client()
+            .await?
+            .post(&self.url)
+            .bearer_auth(token.trim())
+            .json(&request)
+            .send()
+            .await
+            .map_err(AskError::Reach)?;
+        if response.status().is_success() {
+            response.json().await.map(Ok).map_err(AskError::Read)
+        } else {
+            response.json().await.map(Err).map_err(AskError::Read)
+        }
+    }
+
+    /// A client that trusts the authorities of this moment, and no others.
+    async fn client(&self) -> Result<Client, AskError> {
+        let ca = fs::read(&self.ca).await.map_err(AskError::ReadCa)?;
+        let mut slot = self.client.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((of, client)) = slot.as_ref()
+            && *of == ca
+        {
+            return Ok(client.clone());
+        }
+        let authorities = Certificate::from_pem_bundle(&ca).map_err(AskError::MakeClient)?;
+        let client = Client::builder()
+            .https_only(true)
+            .no_proxy()
+            .redirect(redirect::Policy::none())
+            .timeout(TIMEOUT)
+            .tls_certs_only(authorities)
+            .tls_version_min(tls::Version::TLS_1_3)
+            .build()
+            .map_err(AskError::MakeClient)?;
+        *slot = Some((ca, client.clone()));
+        Ok(client)
+    }
+}
+
+impl Asked {
+    /// When to ask again, counted from now: some time around the end of the answer's life, so that
+    /// not all definitions ask at once.
+    pub(super) fn again_in(&self, now: Timestamp, random: f64) -> Duration {
+        let lifetime = self.lifetime(false).mul_f64_lossy(1.0 + random * 0.4);
+        let age = now.duration_since(self.at);
+        Duration::try_from(lifetime - age).unwrap_or_default().max(Duration::from_millis(100))
+    }
+
+    fn untried(check: Check, now: Timestamp) -> Self {
+        Self { at: now, check, resolved_since: None, revision: String::new() }
+    }
+
+    fn after(last: Option<&Self>, check: Check, revision: &str, now: Timestamp) -> Self {
+        let resolved_since =
+            check.is_resolved().then(|| last.and_then(|last| last.resolved_since).unwrap_or(now));
+        let check = match (check, last.map(|last| &last.check)) {
+            // It has been away since the first time that it was.
+            (Check::Unknown { message, reason, .. }, Some(Check::Unknown { since, .. })) => {
+                Check::Unknown { message, reason, since: *since }
+            }
+            (check, _) => check,
+        };
+        Self { at: now, check, resolved_since, revision: revision.to_owned() }
+    }
+
+    fn lifetime(&self, urgent: bool) -> SignedDuration {
+        match (urgent, self.check.is_resolved() || self.check == Check::NotAsked) {
+            (true, _) => URGENT_AFTER,
+            (false, true) => RESOLVED_LIFETIME,
+            (false, false) => UNRESOLVED_LIFETIME,
+        }
+    }
+}
+
+/// Multiplication for jitter, which need not be exact.
+trait MulLossy {
+    fn mul_f64_lossy(self, factor: f64) -> Self;
+}
+
+impl MulLossy for SignedDuration {
+    fn mul_f64_lossy(self, factor: f64) -> Self {
+        Self::from_millis((self.as_millis() as f64 * factor) as i64)
+    }
+}
+
+/// Why the store could not be asked. The texts end in conditions: no value, no token, no address.
+#[derive(Debug, thiserror::Error)]
+enum AskError {
+    #[error("cannot make a client for the secret store")]
+    MakeClient(#[source] reqwest::Error),
+    #[error("cannot reach the secret store")]
+    Reach(#[source] reqwest::Error),
+    #[error("cannot understand the secret store's answer")]
+    Read(#[source] reqwest::Error),
+    #[error("cannot read the authorities by which the secret store is known")]
+    ReadCa(#[source] std::io::Error),
+    #[error("cannot read the token for the secret store")]
+    ReadToken(#[source] std::io::Error),
+}
+
+/// An answer, or `Unknown` if it says only that the store cannot tell.
+fn read(answer: CheckAnswer, now: Timestamp) -> Check {
+    let errors = answer.references.iter().filter_map(|one| one.error.as_ref());
+    match errors.clone().find(|error| !error.code.is_final()) {
+        Some(error) if errors.clone().all(|error| !error.code.is_final()) => {
+            unknown(error.code, &error.message, now)
+        }
+        _ => Check::Answered(answer.references),
+    }
+}
+
+fn unknown(code: ErrorCode, message: &str, since: Timestamp) -> Check {
+    match code {
+        ErrorCode::Sealed => Check::Unknown {
+            message: "waiting for the secret store: sealed".to_owned(),
+            reason: "Sealed",
+            since,
+        },
+        ErrorCode::Internal | ErrorCode::Unavailable => Check::Unknown {
+            message: format!("waiting for the secret store: {message}"),
+            reason: "StoreUnavailable",
+            since,
+        },
+        // What is wrong is between the two of us, not with the references.
+        ErrorCode::BadRequest
+        | ErrorCode::Denied
+        | ErrorCode::Invalid
+        | ErrorCode::NotFound
+        | ErrorCode::Unauthenticated => Check::Unknown {
+            message: format!("the secret store refuses to check the references: {message}"),
+            reason: "CheckRefused",
+            since,
+        },
+    }
+}
+
+/// A reconcile waits for it.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long an answer holds by which every reference can be read.
+const RESOLVED_LIFETIME: SignedDuration = SignedDuration::from_mins(10);
+
+/// How long any other answer holds: about as long as an author would wait after mending it.
+const UNRESOLVED_LIFETIME: SignedDuration = SignedDuration::from_secs(25);
+
+/// How long an answer holds that something has contradicted.
+const URGENT_AFTER: SignedDuration = SignedDuration::from_secs(5);

@@ -1,0 +1,173 @@
+//! Events: what people read in `kubectl describe`.
+//!
+//! Only what was not true at the last reconcile is told. No note holds a value: they are made of
+//! conditions, of Kubernetes' own messages and of what our agent left behind.
+
+use std::collections::HashSet;
+
+use k8s_openapi::api::core::v1::{ObjectReference, Pod};
+use k8s_openapi::jiff::Timestamp;
+use kube::runtime::events::{Event, EventType};
+use kube::{Resource, ResourceExt as _};
+use tracing::debug;
+use watchword_core::reconciliation::{
+    Cause, Check, Failure, Observed, Outcome, Plan, Stage, is_waiting_for_secrets, stage,
+};
+
+use super::context::{Context, Key};
+use crate::chain::Chain;
+
+/// What is true of a definition after a reconcile, as far as anybody should hear of it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Facts<'a> {
+    pub(super) check: &'a Check,
+    /// What was done: a reason and a note.
+    pub(super) happened: &'a [(&'static str, String)],
+    pub(super) now: Timestamp,
+    pub(super) observed: &'a Observed,
+    pub(super) outcome: &'a Outcome,
+    pub(super) plan: &'a Plan,
+}
+
+/// Tells what is new.
+pub(super) async fn tell(facts: Facts<'_>, key: &Key, context: &Context) {
+    let definition = facts.observed.definition.object_ref(&());
+    for (reason, note) in facts.happened {
+        publish(&definition, EventType::Normal, reason, note, None, context).await;
+    }
+
+    let news = news(&facts);
+    let ids: HashSet<String> = news.iter().map(|one| one.id.clone()).collect();
+    let fresh = context.memory.news(key, ids);
+    let fresh = news.into_iter().filter(|one| fresh.contains(&one.id));
+    // A Deployment of a thousand pods that all fail alike needs no thousand Events.
+    for News { note, pod, reason, cause, .. } in fresh.take(MOST_AT_ONCE) {
+        if let Some(cause) = cause {
+            context.metrics.count_launch_failure(cause);
+        }
+        publish(&definition, EventType::Warning, reason, &note, pod.clone(), context).await;
+        if let Some(pod) = pod.filter(|_| cause.is_none()) {
+            publish(&pod, EventType::Warning, reason, &note, None, context).await;
+        }
+    }
+}
+
+struct News {
+    /// The cause, if containers could not be launched.
+    cause: Option<Cause>,
+    /// The same as long as the news is the same.
+    id: String,
+    note: String,
+    /// The pod that it is about.
+    pod: Option<ObjectReference>,
+    reason: &'static str,
+}
+
+fn news(facts: &Facts<'_>) -> Vec<News> {
+    let Facts { check, now, observed, outcome, plan, .. } = facts;
+    let of_definition = |reason: &'static str, note: &str| News {
+        cause: None,
+        id: format!("{reason}: {note}"),
+        note: note.to_owned(),
+        pod: None,
+        reason,
+    };
+    let mut news = Vec::new();
+    if let Some(refusal) = &observed.refusal {
+        news.push(of_definition(refusal.reason, &refusal.message));
+    }
+    if let Some(conflict) = &plan.conflict {
+        news.push(of_definition(conflict.reason, &conflict.message));
+    }
+    if let Outcome::Refused(message) = outcome {
+        news.push(of_definition("WorkloadRefused", message));
+    }
+    for pod in &observed.pods {
+        let id = pod.uid().unwrap_or_default();
+        if let Stage::Failed(Failure { cause, message, .. }) = stage(pod, *now)
+            && matches!(cause, Cause::Agent | Cause::Kubelet)
+        {
+            news.push(News {
+                cause: Some(cause),
+                id: format!("launch {id} {message}"),
+                note: format!("{}: {message}", class(cause, check)),
+                pod: Some(reference(pod)),
+                reason: "LaunchFailed",
+            });
+        } else if let Check::Unknown { message, since, .. } = check
+            && is_waiting_for_secrets(pod, *since, *now)
+        {
+            news.push(News {
+                cause: None,
+                id: format!("pending {id} {message}"),
+                note: message.clone(),
+                pod: Some(reference(pod)),
+                reason: "SecretsPending",
+            });
+        }
+    }
+    news
+}
+
+/// What kind of failure it is: what the store says of the references is more exact than an exit
+/// code.
+fn class(cause: Cause, check: &Check) -> &'static str {
+    match (cause, check) {
+        (Cause::Agent, Check::Answered(references)) => references
+            .iter()
+            .find_map(|one| Some(one.error.as_ref()?.code.as_str()))
+            .unwrap_or("secrets"),
+        (Cause::Agent, _) => "secrets",
+        _ => "kubelet",
+    }
+}
+
+fn reference(pod: &Pod) -> ObjectReference {
+    // The resource version would make each Event of a pod the first of a series.
+    ObjectReference { resource_version: None, ..pod.object_ref(&()) }
+}
+
+async fn publish(
+    regarding: &ObjectReference,
+    type_: EventType,
+    reason: &str,
+    note: &str,
+    secondary: Option<ObjectReference>,
+    context: &Context,
+) {
+    let event = Event {
+        action: "Reconcile".to_owned(),
+        note: Some(within(note, MOST_NOTE_BYTES).to_owned()),
+        reason: reason.to_owned(),
+        secondary,
+        type_,
+    };
+    let regarding = ObjectReference { resource_version: None, ..regarding.clone() };
+    if let Err(error) = context.recorder.publish(&event, &regarding).await {
+        // Nothing depends on it, and the object may be gone.
+        debug!(reason, error = %Chain(&error), "cannot publish an Event");
+    }
+}
+
+fn within(text: &str, bytes: usize) -> &str {
+    let end = (0..=bytes.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
+    &text[..end.unwrap_or_default()]
+}
+
+/// How many Events one reconcile may publish about what is wrong.
+const MOST_AT_ONCE: usize = 10;
+
+/// The API server refuses a longer note.
+const MOST_NOTE_BYTES: usize = 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_note_is_cut_between_characters() {
+        assert_eq!(within("grün", 3), "gr");
+        assert_eq!(within("grün", 4), "grü");
+        assert_eq!(within("grün", 40), "grün");
+    }
+}
