@@ -1,15 +1,165 @@
-//! Role `store`: not written yet; it waits for the end of the process.
+//! Role `store`: the only part of Watchword that ever holds a value.
+//!
+//! It answers agents (`/v1/resolve`), the controller's question whether references could be read
+//! (`/v1/check`), and people (`/secrets/v1`, the API of DC/OS' Secret Store). Sealed, it answers
+//! too: 503 and `sealed`, so that whoever waits hears why.
 
-use std::convert::Infallible;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
 
-use crate::{args::StoreArgs, run::Shared};
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::routing::{any, get, post};
+use jiff::Timestamp;
+use kube::Client;
+use kube::runtime::reflector::Store as Cache;
+use tokio::sync::watch;
+use watchword_crds::{SecretResolver, SecretStore, Space, names};
+use watchword_protocol::{CHECK_PATH, RESOLVE_PATH};
+use watchword_store::backend::file::{FileBackend, OpenFileError};
+use watchword_store::backend::kubernetes::KubernetesBackend;
+use watchword_store::{AnyBackend, Config, Store};
 
-/// Runs the role until the process ends.
+use crate::args::StoreArgs;
+use crate::follow::follow;
+use crate::run::Shared;
+use crate::tls::{self, ServeTls};
+
+use self::audit::{Audit, Entry};
+
+mod audit;
+mod authenticate;
+mod authorize;
+mod check;
+mod client_ca;
+mod evidence;
+mod failure;
+mod permit;
+mod resolve;
+mod secrets_api;
+mod unseal;
+
+pub use self::failure::Failure;
+
+/// What requests are answered from.
+pub struct Service {
+    /// The audit log.
+    audit: Audit,
+    /// The API server, under the store's own service account.
+    client: Client,
+    /// The name by which the controller is known to the API server.
+    controller: String,
+    /// The sealed store.
+    pub(crate) store: Store<AnyBackend>,
+    resolvers: Cache<SecretResolver>,
+    spaces: Cache<Space>,
+    stores: Cache<SecretStore>,
+}
+
+impl Service {
+    /// Writes an audit line.
+    ///
+    /// # Errors
+    ///
+    /// The line cannot be written: then what it is about must not happen, or not be answered.
+    fn record(&self, entry: &Entry<'_>) -> Result<(), Failure> {
+        self.audit
+            .write(Timestamp::now(), entry)
+            .map_err(|error| Failure::unavailable("the audit log cannot be written", &error))
+    }
+}
+
+/// Why the role could not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The address cannot be listened on.
+    #[error("cannot serve")]
+    Listen(#[source] std::io::Error),
+    /// The file back end cannot be opened.
+    #[error("cannot open {path}")]
+    OpenFile {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: OpenFileError,
+    },
+}
+
+/// Runs the role until the shutdown.
 ///
 /// # Errors
 ///
-/// None yet.
-pub async fn run(_args: StoreArgs, shared: Shared) -> Result<(), Infallible> {
-    shared.shutdown.requested().await;
-    Ok(())
+/// The address cannot be listened on, or the file back end cannot be opened.
+pub async fn run(args: StoreArgs, shared: Shared) -> Result<(), ServeError> {
+    let StoreArgs { address, tls_dir, file } = args;
+    let backend = match file {
+        None => {
+            AnyBackend::Kubernetes(KubernetesBackend::new(shared.client.clone(), &shared.namespace))
+        }
+        Some(path) => AnyBackend::File(
+            FileBackend::open(&path).map_err(|source| ServeError::OpenFile { path, source })?,
+        ),
+    };
+    let service = Arc::new(Service {
+        audit: Audit::to_stdout(),
+        client: shared.client.clone(),
+        controller: format!("system:serviceaccount:{}:{}", shared.namespace, names::CONTROLLER),
+        store: Store::new(backend, Config::default()),
+        resolvers: follow(&shared),
+        spaces: follow(&shared),
+        stores: follow(&shared),
+    });
+    let (client_ca, authorities) = watch::channel(String::new());
+    tokio::spawn(client_ca::follow(shared.client.clone(), client_ca, shared.shutdown.clone()));
+    tokio::spawn(report_caches(service.clone(), shared.clone()));
+    tokio::spawn(unseal::keep_unsealed(service.clone(), shared.clone()));
+    tls::serve(ServeTls {
+        address,
+        client_ca: Some(authorities),
+        readiness: shared.readiness,
+        router: router(service),
+        shutdown: shared.shutdown,
+        tls_dir,
+    })
+    .await
+    .map_err(ServeError::Listen)
 }
+
+fn router(service: Arc<Service>) -> Router {
+    // A request for secrets is a few hundred bytes; only writing one takes more.
+    let small = Router::new()
+        .route(RESOLVE_PATH, post(resolve::resolve))
+        .route(CHECK_PATH, post(check::check))
+        .layer(DefaultBodyLimit::max(MAX_REQUEST_BYTES));
+    let secrets = Router::new()
+        .route("/secrets/v1/seal-status/{store}", get(secrets_api::seal_status))
+        .route("/secrets/v1/secret/{store}", any(secrets_api::secret))
+        .route("/secrets/v1/secret/{store}/", any(secrets_api::secret))
+        .route("/secrets/v1/secret/{store}/{*path}", any(secrets_api::secret))
+        .layer(DefaultBodyLimit::max(MAX_SECRET_BODY_BYTES));
+    small.merge(secrets).fallback(failure::not_found).with_state(service)
+}
+
+/// Ready once spaces, resolvers and settings have been listed: decisions hang on them.
+async fn report_caches(service: Arc<Service>, shared: Shared) {
+    let condition = shared.readiness.condition("caches");
+    let ready = futures::future::try_join3(
+        service.spaces.wait_until_ready(),
+        service.resolvers.wait_until_ready(),
+        service.stores.wait_until_ready(),
+    );
+    tokio::select! {
+        result = ready => if result.is_ok() { condition.met() },
+        () = shared.shutdown.requested() => {}
+    }
+}
+
+/// The largest body of a request that is no write.
+const MAX_REQUEST_BYTES: usize = 64 << 10;
+
+/// The largest body that writes a secret: 1 MiB of text may take several times as much in JSON.
+const MAX_SECRET_BODY_BYTES: usize = 3 << 20;
+
+/// How often settings that cannot be watched are looked up again.
+const POLL: Duration = Duration::from_secs(30);

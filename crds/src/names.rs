@@ -81,6 +81,9 @@ pub const ENVIRONMENT_PREFIX: &str = "WATCHWORD_";
 /// The name of the one SecretStore that is read.
 pub const DEFAULT_STORE: &str = "default";
 
+/// The SecretResolver of definitions that name none.
+pub const DEFAULT_RESOLVER: &str = "default";
+
 /// The ValidatingAdmissionPolicy that guards the writers of TaskRevisions and SealedRecords.
 pub const AUTHORITY_POLICY: &str = "watchword-authority";
 

@@ -1,0 +1,111 @@
+//! Pods: which revision a pod gets, and the pod that it becomes.
+//!
+//! A pod that a task definition's workload made is labelled with the definition and names its
+//! revision in its spec. A pod that carries our label only is adopted: exactly one definition of
+//! its namespace must select it. No annotation is read.
+
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::Pod;
+use serde::Deserialize;
+use watchword_core::injection::{self, Mutation};
+use watchword_core::{claim, revision};
+use watchword_crds::names;
+use watchword_crds::task_revision::TaskRevision;
+
+use super::Reviewer;
+use super::caches::Caches;
+use super::review::{Answer, Request};
+
+/// Answers the review of a pod.
+pub fn answer(reviewer: &Reviewer, request: &Request) -> Answer {
+    let pod = match Pod::deserialize(&request.object) {
+        Ok(pod) => pod,
+        Err(error) => return Answer::deny(format!("this is not a pod: {error}")),
+    };
+    let labels = pod.metadata.labels.as_ref();
+    let wants = labels.and_then(|labels| labels.get(names::INJECT_LABEL));
+    if wants.map(String::as_str) != Some(names::INJECT_VALUE) {
+        return Answer::default();
+    }
+    let Some(settings) = reviewer.settings.load_full() else {
+        return Answer::retry("Watchword's webhook has no CA bundle yet; try again");
+    };
+    let revision = match revision_for(&reviewer.caches, &request.namespace, &pod) {
+        Ok(revision) => revision,
+        Err(answer) => return *answer,
+    };
+    let name = revision.metadata.name.as_deref().unwrap_or_default();
+    match injection::mutate(&request.object, name, &revision.spec, &settings) {
+        Ok(Mutation { pod, warnings }) => {
+            Answer { object: Some(pod), warnings, ..Answer::default() }
+        }
+        Err(denial) => Answer::deny(denial.to_string()),
+    }
+}
+
+fn revision_for(
+    caches: &Caches,
+    namespace: &str,
+    pod: &Pod,
+) -> Result<Arc<TaskRevision>, Box<Answer>> {
+    let empty = Default::default();
+    let labels = pod.metadata.labels.as_ref().unwrap_or(&empty);
+    let (definition, name) = match labels.get(names::TASK_DEFINITION_LABEL) {
+        Some(definition) => {
+            let name = injection::named_revision(pod).ok_or_else(|| {
+                Box::new(Answer::deny(format!(
+                    "metadata.labels[{}]: no container of this pod names a revision of \
+                     `{definition}`; such pods are made by Watchword's workloads only: leave the \
+                     label out",
+                    names::TASK_DEFINITION_LABEL
+                )))
+            })?;
+            (definition.clone(), name.to_owned())
+        }
+        None => adopter(caches, namespace, labels)?,
+    };
+    // The watch may be a moment behind the controller: whoever makes the pod tries again.
+    let revision = caches.revision(namespace, &name).ok_or_else(|| {
+        Box::new(Answer::retry(format!(
+            "the revision `{name}` of task definition `{definition}` is not known yet; try again"
+        )))
+    })?;
+    if revision.spec.definition != definition {
+        return Err(Box::new(Answer::deny(format!(
+            "the revision `{name}` is not of task definition `{definition}`"
+        ))));
+    }
+    Ok(revision)
+}
+
+/// The one definition that adopts pods with these labels, and its current revision.
+fn adopter(
+    caches: &Caches,
+    namespace: &str,
+    labels: &std::collections::BTreeMap<String, String>,
+) -> Result<(String, String), Box<Answer>> {
+    let definitions = caches.definitions_of(namespace);
+    let mut adopters = definitions.iter().filter(|one| claim::adopts(one, labels));
+    let name_of = |index: Option<&Arc<watchword_crds::TaskDefinition>>| {
+        index.and_then(|one| one.metadata.name.clone()).unwrap_or_default()
+    };
+    match (adopters.next(), adopters.next()) {
+        (None, _) => Err(Box::new(Answer::retry(format!(
+            "no task definition of namespace `{namespace}` adopts this pod: apply one whose \
+             `spec.run.adopt.selector` matches its labels, or remove the label {}",
+            names::INJECT_LABEL
+        )))),
+        (Some(one), None) => {
+            let definition = name_of(Some(one));
+            let snapshot = revision::snapshot(&one.spec, namespace, &definition);
+            Ok((definition, revision::name(&snapshot)))
+        }
+        (one, two) => Err(Box::new(Answer::deny(format!(
+            "the task definitions `{}` and `{}` both adopt this pod, so neither injects it; make \
+             their selectors disjoint",
+            name_of(one),
+            name_of(two)
+        )))),
+    }
+}

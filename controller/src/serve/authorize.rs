@@ -1,0 +1,141 @@
+//! Who may do what to which path: Kubernetes RBAC, asked with DC/OS' own verbs.
+//!
+//! A person may if either of two things is granted: the URL `/secrets/v1/secret/default/<path>` as
+//! a non-resource URL (cluster admins can grant that), or the virtual resource `secrets` of group
+//! `store.watchword.dev` in a namespace whose space the path lies in (namespace admins can). The
+//! API server matches texts, so it is asked with a path that has been parsed, never with what came
+//! over the wire.
+
+use k8s_openapi::api::authorization::v1::{
+    NonResourceAttributes, ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec,
+};
+use kube::Client;
+use kube::api::{Api, PostParams};
+use watchword_protocol::ErrorCode;
+
+use super::authenticate::Person;
+use super::failure::Failure;
+
+/// What can be done to a secret: the verbs of DC/OS' permissions.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Verb {
+    /// Make a secret that is not there.
+    Create,
+    /// Remove all its versions.
+    Delete,
+    /// Read the names below a path.
+    List,
+    /// Read its value.
+    Read,
+    /// Give it a new version.
+    Update,
+}
+
+impl Verb {
+    /// As rules spell it.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Create => "create",
+            Self::Delete => "delete",
+            Self::List => "list",
+            Self::Read => "read",
+            Self::Update => "update",
+        }
+    }
+}
+
+/// Lets `person` pass if `verb` is granted on `path`, which is canonical; a folder that is listed
+/// ends with `/`, the root is empty. `namespaces` are those whose space the path lies in.
+///
+/// # Errors
+///
+/// `Denied` when nothing grants it, `Unavailable` when the API server cannot be asked.
+pub(super) async fn allow(
+    client: &Client,
+    person: &Person,
+    verb: Verb,
+    path: &str,
+    namespaces: &[String],
+) -> Result<(), Failure> {
+    let url = SubjectAccessReviewSpec {
+        non_resource_attributes: Some(NonResourceAttributes {
+            path: Some(format!("{URL_PREFIX}{path}")),
+            verb: Some(verb.as_str().to_owned()),
+        }),
+        ..subject(person)
+    };
+    if ask(client, url).await? {
+        return Ok(());
+    }
+    for namespace in namespaces {
+        for name in names(path) {
+            let resource = SubjectAccessReviewSpec {
+                resource_attributes: Some(ResourceAttributes {
+                    group: Some("store.watchword.dev".to_owned()),
+                    resource: Some("secrets".to_owned()),
+                    namespace: Some(namespace.clone()),
+                    verb: Some(verb.as_str().to_owned()),
+                    name,
+                    ..ResourceAttributes::default()
+                }),
+                ..subject(person)
+            };
+            if ask(client, resource).await? {
+                return Ok(());
+            }
+        }
+    }
+    Err(Failure::new(
+        ErrorCode::Denied,
+        format!(
+            "`{}` may not {} `{path}`: grant the verb `{}` on the URL {URL_PREFIX}{path}, or on \
+             `secrets` of group store.watchword.dev in the namespace that owns the path",
+            person.user,
+            verb.as_str(),
+            verb.as_str()
+        ),
+    ))
+}
+
+/// The names by which a namespaced grant may speak of a path: itself, each folder above it as
+/// `dir/*`, and no name at all, which is every secret of the namespace's space.
+fn names(path: &str) -> Vec<Option<String>> {
+    let exact = (!path.is_empty()).then(|| path.to_owned());
+    let folders = path.match_indices('/').map(|(end, _)| format!("{}/*", &path[..end]));
+    exact.into_iter().chain(folders).map(Some).chain([None]).collect()
+}
+
+fn subject(person: &Person) -> SubjectAccessReviewSpec {
+    SubjectAccessReviewSpec {
+        user: Some(person.user.clone()),
+        uid: person.uid.clone(),
+        groups: Some(person.groups.clone()),
+        extra: Some(person.extra.clone()),
+        ..SubjectAccessReviewSpec::default()
+    }
+}
+
+async fn ask(client: &Client, spec: SubjectAccessReviewSpec) -> Result<bool, Failure> {
+    let review = SubjectAccessReview { spec, ..SubjectAccessReview::default() };
+    let answer = Api::<SubjectAccessReview>::all(client.clone())
+        .create(&PostParams::default(), &review)
+        .await
+        .map_err(|error| Failure::unavailable("cannot have the access reviewed", &error))?;
+    // An explicit denial beats an allowance, as in Kubernetes.
+    Ok(answer.status.is_some_and(|status| status.allowed && status.denied != Some(true)))
+}
+
+const URL_PREFIX: &str = "/secrets/v1/secret/default/";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_grant_may_name_the_path_its_folders_or_nothing() {
+        let names: Vec<_> = names("shop/web/db").into_iter().collect();
+
+        let expected = ["shop/web/db", "shop/*", "shop/web/*"].map(|name| Some(name.to_owned()));
+        assert_eq!(names, [expected.as_slice(), &[None]].concat());
+    }
+}

@@ -1,0 +1,211 @@
+//! `POST /v1/resolve`: one container asks for its secrets, once per start.
+//!
+//! The five rules of the design's section 4, in order: the token names pod and container; the live
+//! pod is that one; the revision it names is genuine; the pod belongs to the definition; and the
+//! space rule, then the resolver's namespaces, allow each reference. One answer, all or nothing,
+//! and nothing leaves before the audit log has it.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use watchword_core::claim::{self, Claim, Refusal};
+use watchword_core::reference::pick;
+use watchword_core::wanted::{FileWant, SecretSource, secrets_of};
+use watchword_crds::mesos::{SecretValue, TaskInfo};
+use watchword_crds::task_revision::TaskRevisionSpec;
+use watchword_protocol::{
+    EnvSecret, ErrorCode, FileSecret, MAX_VARIABLE_BYTES, ResolveAnswer, ResolveRequest,
+    SecretBytes, VERSION, Want,
+};
+use zeroize::Zeroizing;
+
+use super::audit::{Decision, Entry, Event, Subject};
+use super::evidence::{self, FetchError};
+use super::failure::Failure;
+use super::permit::Permit;
+use super::{Service, authenticate};
+
+/// Answers one container.
+///
+/// # Errors
+///
+/// What the agent is told: final where asking again is useless.
+pub(super) async fn resolve(
+    State(service): State<Arc<Service>>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Json<ResolveAnswer>, Failure> {
+    let request = parse(&body)?;
+    let token = authenticate::token(&headers)?;
+    let claim = authenticate::container(&service.client, token, &request.container).await?;
+    match release(&service, &claim, &request.want).await {
+        Ok(answer) => Ok(Json(answer)),
+        Err(failure) => {
+            let decision = match failure.code {
+                ErrorCode::Denied => Decision::Denied,
+                _ => Decision::Failed,
+            };
+            let path = failure.reference.as_deref();
+            record(&service, &claim, decision, path, None, Some(&failure.message))?;
+            Err(failure)
+        }
+    }
+}
+
+fn parse(body: &[u8]) -> Result<ResolveRequest, Failure> {
+    let bad = |message: String| Failure::new(ErrorCode::BadRequest, message);
+    let request: ResolveRequest = serde_json::from_slice(body)
+        .map_err(|error| bad(format!("this is not a resolve request: {error}")))?;
+    if request.version != VERSION {
+        return Err(bad(format!(
+            "version {VERSION} of the protocol is wanted, not {}",
+            request.version
+        )));
+    }
+    Ok(request)
+}
+
+async fn release(
+    service: &Service,
+    claim: &Claim,
+    want: &[Want],
+) -> Result<ResolveAnswer, Failure> {
+    let fetched = evidence::fetch(&service.client, claim).await.map_err(|error| match error {
+        FetchError::Failure(failure) => failure,
+        FetchError::Refusal(refusal) => refused(&refusal),
+    })?;
+    let task = claim::judge(claim, &fetched.evidence()).map_err(|refusal| refused(&refusal))?;
+    let wanted = Wanted::of(task, want);
+    let resolved = resolve_all(service, claim, &fetched.revision.spec, &wanted).await?;
+    answer(&wanted, resolved)
+}
+
+/// What one container asks for now.
+struct Wanted {
+    env: Vec<(String, SecretSource)>,
+    /// With their position among all files of the container, which is their name.
+    files: Vec<(usize, FileWant)>,
+}
+
+impl Wanted {
+    fn of(task: &TaskInfo, want: &[Want]) -> Self {
+        let all = secrets_of(task);
+        let env = all.env.into_iter().filter(|_| want.contains(&Want::Env));
+        let files = all.files.into_iter().enumerate().filter(|_| want.contains(&Want::Files));
+        Self { env: env.map(|one| (one.name, one.secret)).collect(), files: files.collect() }
+    }
+
+    fn sources(&self) -> impl Iterator<Item = &SecretSource> {
+        let env = self.env.iter().map(|(_, source)| source);
+        env.chain(self.files.iter().map(|(_, file)| &file.secret))
+    }
+}
+
+/// The values of all sources, in order; each release has been written to the audit log.
+async fn resolve_all(
+    service: &Service,
+    claim: &Claim,
+    revision: &TaskRevisionSpec,
+    wanted: &Wanted,
+) -> Result<Vec<Zeroizing<Vec<u8>>>, Failure> {
+    let permit = Permit::of(service, &claim.namespace, revision)?;
+    // Every reference is judged before the first one is looked up: a denial says nothing of what
+    // exists.
+    for source in wanted.sources() {
+        permit.check(source)?;
+    }
+    let mut values = Vec::new();
+    let mut versions = Vec::new();
+    for source in wanted.sources() {
+        match source {
+            SecretSource::Inline(value) => values.push(inline(value)?),
+            SecretSource::Invalid { message } => {
+                return Err(Failure::new(ErrorCode::Invalid, message.clone()));
+            }
+            SecretSource::Reference { name, key } => {
+                let resolved = permit.resolver.resolve(&service.store, name).await?;
+                let value = pick(&resolved.value, key.as_deref()).map_err(|error| {
+                    Failure::new(ErrorCode::Invalid, format!("cannot use secret `{name}`: {error}"))
+                        .about(name.as_str())
+                })?;
+                values.push(value);
+                versions.push((name.as_str(), resolved.version));
+            }
+        }
+    }
+    for (name, version) in versions {
+        record(service, claim, Decision::Allowed, Some(name), version, None)?;
+    }
+    Ok(values)
+}
+
+fn inline(value: &SecretValue) -> Result<Zeroizing<Vec<u8>>, Failure> {
+    let text = value.data.as_deref().unwrap_or_default();
+    let bytes = STANDARD
+        .decode(text)
+        .map_err(|_| Failure::new(ErrorCode::Invalid, "an inline secret is not base64"))?;
+    Ok(Zeroizing::new(bytes))
+}
+
+fn answer(wanted: &Wanted, values: Vec<Zeroizing<Vec<u8>>>) -> Result<ResolveAnswer, Failure> {
+    let mut values = values.into_iter();
+    let mut answer = ResolveAnswer { env: Vec::new(), files: Vec::new() };
+    for ((name, source), value) in wanted.env.iter().zip(values.by_ref()) {
+        fits_environment(name, &value).map_err(|problem| {
+            let failure = Failure::new(
+                ErrorCode::Invalid,
+                format!("Environment variable '{name}' {problem}"),
+            );
+            match source {
+                SecretSource::Inline(_) | SecretSource::Invalid { .. } => failure,
+                SecretSource::Reference { name, .. } => failure.about(name.as_str()),
+            }
+        })?;
+        answer.env.push(EnvSecret { name: name.clone(), value: SecretBytes::from(value) });
+    }
+    for ((index, _), value) in wanted.files.iter().zip(values) {
+        let name = index.to_string();
+        answer.files.push(FileSecret { name, value: SecretBytes::from(value) });
+    }
+    Ok(answer)
+}
+
+/// The first half of the words is Mesos' own (`mesos src/common/validation.cpp`).
+fn fits_environment(name: &str, value: &[u8]) -> Result<(), String> {
+    if value.contains(&0) {
+        Err("specifies a secret containing null bytes, which is not allowed in the environment"
+            .to_owned())
+    } else if std::str::from_utf8(value).is_err() {
+        Err("specifies a secret that is not UTF-8; use a file".to_owned())
+    } else if name.len() + 1 + value.len() > MAX_VARIABLE_BYTES {
+        Err(format!(
+            "with its secret takes more than the {MAX_VARIABLE_BYTES} bytes that one variable may \
+             have; use a file"
+        ))
+    } else {
+        Ok(())
+    }
+}
+
+fn refused(refusal: &Refusal) -> Failure {
+    Failure::new(ErrorCode::Denied, refusal.to_string())
+}
+
+fn record(
+    service: &Service,
+    claim: &Claim,
+    decision: Decision,
+    path: Option<&str>,
+    version: Option<u64>,
+    cause: Option<&str>,
+) -> Result<(), Failure> {
+    let Claim { namespace, pod, pod_uid, service_account, container } = claim;
+    let subject = Subject::Container { namespace, pod, uid: pod_uid, container, service_account };
+    let entry = Entry { event: Event::Resolve, decision, subject, path, version, cause };
+    service.record(&entry)
+}

@@ -1,0 +1,490 @@
+//! The Secrets API v1 of DC/OS, as far as secrets themselves go: create, read, update, delete, list,
+//! and, beyond it, versions.
+//!
+//! The path is taken from the URL as it came: decoded once, then parsed. What does not parse
+//! (`..`, `//`, a second encoding, a slash at the end) is refused before anyone is asked whether it
+//! is allowed.
+
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::body::Bytes;
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use axum::{Json, extract::rejection::BytesRejection};
+use jiff::Timestamp;
+use percent_encoding::percent_decode_str;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use watchword_protocol::ErrorCode;
+use watchword_store::{
+    ContentType, DeleteError, ListError, Meta, Precondition, Secret, SecretPath, Value, WriteError,
+};
+use zeroize::Zeroizing;
+
+use super::Service;
+use super::audit::{Decision, Entry, Event, Subject};
+use super::authenticate::{self, Person};
+use super::authorize::{self, Verb};
+use super::failure::Failure;
+use crate::chain::Chain;
+use crate::resolvers::read_failure;
+use crate::tls::ClientIdentity;
+
+/// `GET /secrets/v1/seal-status/{store}`: open to everyone whom the cluster knows.
+pub(super) async fn seal_status(
+    State(service): State<Arc<Service>>,
+    Path(store): Path<String>,
+    headers: HeaderMap,
+    identity: Option<Extension<ClientIdentity>>,
+) -> Result<Json<serde_json::Value>, Failure> {
+    person(&service, &headers, identity).await?;
+    known_store(&store)?;
+    let sealed = service.store.is_sealed();
+    Ok(Json(json!({"sealed": sealed, "threshold": 1, "shares": 1, "progress": 0})))
+}
+
+/// Everything under `/secrets/v1/secret/{store}`.
+pub(super) async fn secret(
+    State(service): State<Arc<Service>>,
+    uri: Uri,
+    Query(query): Query<Parameters>,
+    method: Method,
+    headers: HeaderMap,
+    identity: Option<Extension<ClientIdentity>>,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Response, Failure> {
+    let person = person(&service, &headers, identity).await?;
+    let target = Target::parse(uri.path(), query.list)?;
+    let operation = Operation::of(&method, &query)?;
+    let call = Call { service: &service, person: &person, target: &target, operation };
+    let outcome = call.run(&headers, body, query.version).await;
+    if let Err(failure) = &outcome {
+        let decision = match failure.code {
+            ErrorCode::Denied => Decision::Denied,
+            _ => Decision::Failed,
+        };
+        call.record(decision, None, Some(&failure.message))?;
+    }
+    outcome
+}
+
+/// The query of a request.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct Parameters {
+    #[serde(default)]
+    list: bool,
+    #[serde(default)]
+    versions: bool,
+    version: Option<u64>,
+}
+
+/// What a path speaks of: a secret, or a folder to list.
+struct Target {
+    /// Canonical; empty for the root; a folder ends with `/`.
+    text: String,
+    /// `None` for the root.
+    path: Option<SecretPath>,
+}
+
+impl Target {
+    /// Reads the raw path of a URL. A folder may end with a slash, a secret may not.
+    fn parse(raw: &str, is_folder: bool) -> Result<Self, Failure> {
+        let bad = |message: String| Failure::new(ErrorCode::BadRequest, message);
+        let rest = raw.strip_prefix(PREFIX).unwrap_or_default();
+        let (store, path) = rest.split_once('/').unwrap_or((rest, ""));
+        known_store(store)?;
+        let decoded = percent_decode_str(path)
+            .decode_utf8()
+            .map_err(|_| bad("the path is not UTF-8".to_owned()))?;
+        let trimmed = match is_folder {
+            true => decoded.strip_suffix('/').unwrap_or(&decoded),
+            false => &decoded,
+        };
+        if trimmed.is_empty() {
+            return match is_folder {
+                true => Ok(Self { text: String::new(), path: None }),
+                false => Err(bad("the path of a secret is missing".to_owned())),
+            };
+        }
+        // A leading slash is for people who type paths; in a URL it would be an empty component.
+        if trimmed.starts_with('/') {
+            return Err(bad("a part between slashes is empty".to_owned()));
+        }
+        let path: SecretPath =
+            trimmed.parse().map_err(|error| bad(format!("the path is not a secret's: {error}")))?;
+        let text = if is_folder { format!("{path}/") } else { path.to_string() };
+        Ok(Self { text, path: Some(path) })
+    }
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Operation {
+    Create,
+    Delete,
+    List,
+    Read,
+    Update,
+    Versions,
+}
+
+impl Operation {
+    fn of(method: &Method, query: &Parameters) -> Result<Self, Failure> {
+        match *method {
+            Method::GET if query.list => Ok(Self::List),
+            Method::GET if query.versions => Ok(Self::Versions),
+            Method::GET => Ok(Self::Read),
+            Method::PUT => Ok(Self::Create),
+            Method::PATCH => Ok(Self::Update),
+            Method::DELETE => Ok(Self::Delete),
+            _ => Err(Failure::new(ErrorCode::BadRequest, "use GET, PUT, PATCH or DELETE")
+                .with_status(StatusCode::METHOD_NOT_ALLOWED)),
+        }
+    }
+
+    fn verb(self) -> Verb {
+        match self {
+            Self::Create => Verb::Create,
+            Self::Delete => Verb::Delete,
+            Self::List => Verb::List,
+            Self::Read | Self::Versions => Verb::Read,
+            Self::Update => Verb::Update,
+        }
+    }
+
+    fn event(self) -> Event {
+        match self {
+            Self::Create => Event::Create,
+            Self::Delete => Event::Delete,
+            Self::List | Self::Versions => Event::List,
+            Self::Read => Event::Read,
+            Self::Update => Event::Update,
+        }
+    }
+}
+
+struct Call<'a> {
+    service: &'a Service,
+    person: &'a Person,
+    target: &'a Target,
+    operation: Operation,
+}
+
+impl Call<'_> {
+    async fn run(
+        &self,
+        headers: &HeaderMap,
+        body: Result<Bytes, BytesRejection>,
+        version: Option<u64>,
+    ) -> Result<Response, Failure> {
+        let Self { service, person, target, operation } = *self;
+        let namespaces = match &target.path {
+            None => Vec::new(),
+            Some(path) => service.ownership().owners(path.as_str(), operation == Operation::List),
+        };
+        let verb = operation.verb();
+        authorize::allow(&service.client, person, verb, &target.text, &namespaces).await?;
+        match (operation, &target.path) {
+            (Operation::List, folder) => self.list(folder.as_ref()).await,
+            (_, None) => {
+                Err(Failure::new(ErrorCode::BadRequest, "the path of a secret is missing"))
+            }
+            (Operation::Create, Some(path)) => {
+                let (value, content_type) = value(headers, body)?;
+                let version = self.write(path, &value, content_type, Precondition::Create).await?;
+                Ok((StatusCode::CREATED, etag(version)).into_response())
+            }
+            (Operation::Update, Some(path)) => {
+                let (value, content_type) = value(headers, body)?;
+                let version = self.write(path, &value, content_type, Precondition::Update).await?;
+                Ok((StatusCode::NO_CONTENT, etag(version)).into_response())
+            }
+            (Operation::Delete, Some(path)) => {
+                service.store.delete(path).await.map_err(|error| delete_failure(&error))?;
+                self.record(Decision::Allowed, None, None)?;
+                Ok(StatusCode::NO_CONTENT.into_response())
+            }
+            (Operation::Versions, Some(path)) => self.versions(path).await,
+            (Operation::Read, Some(path)) => {
+                let accept = Accept::of(headers)?;
+                let read = service.store.read(path, version).await;
+                let secret = read.map_err(|error| read_failure(&error))?;
+                self.record(Decision::Allowed, Some(secret.version), None)?;
+                accept.response(&secret)
+            }
+        }
+    }
+
+    async fn write(
+        &self,
+        path: &SecretPath,
+        value: &Value,
+        content_type: ContentType,
+        precondition: Precondition,
+    ) -> Result<u64, Failure> {
+        let meta = Meta {
+            author: self.person.user.clone(),
+            content_type,
+            created: Timestamp::now().as_second(),
+        };
+        let written = self.service.store.write(path, value, &meta, precondition).await;
+        let version = written.map_err(|error| write_failure(&error))?;
+        self.record(Decision::Allowed, Some(version), None)?;
+        Ok(version)
+    }
+
+    /// Names relative to the folder, of everything below it.
+    async fn list(&self, folder: Option<&SecretPath>) -> Result<Response, Failure> {
+        let entries =
+            self.service.store.list(folder).await.map_err(|error| list_failure(&error))?;
+        self.record(Decision::Allowed, None, None)?;
+        let below = folder.map_or(0, |folder| folder.as_str().len() + 1);
+        let names: Vec<&str> =
+            entries.iter().filter_map(|entry| entry.path.as_str().get(below..)).collect();
+        Ok(Json(json!({"array": names})).into_response())
+    }
+
+    async fn versions(&self, path: &SecretPath) -> Result<Response, Failure> {
+        let versions = self.service.store.versions(path).await;
+        let versions = versions.map_err(|error| read_failure(&error))?;
+        self.record(Decision::Allowed, None, None)?;
+        let versions: Vec<_> = versions
+            .iter()
+            .map(|entry| {
+                let created = Timestamp::from_second(entry.created).unwrap_or_default();
+                json!({
+                    "version": entry.version,
+                    "created": created.to_string(),
+                    "author": entry.author,
+                })
+            })
+            .collect();
+        Ok(Json(json!({"versions": versions})).into_response())
+    }
+
+    fn record(
+        &self,
+        decision: Decision,
+        version: Option<u64>,
+        cause: Option<&str>,
+    ) -> Result<(), Failure> {
+        let entry = Entry {
+            event: self.operation.event(),
+            decision,
+            subject: Subject::User { name: &self.person.user },
+            path: Some(&self.target.text),
+            version,
+            cause,
+        };
+        self.service.record(&entry)
+    }
+}
+
+async fn person(
+    service: &Service,
+    headers: &HeaderMap,
+    identity: Option<Extension<ClientIdentity>>,
+) -> Result<Person, Failure> {
+    // A token says more recently who someone is than a certificate does.
+    match (headers.contains_key(header::AUTHORIZATION), identity) {
+        (false, Some(Extension(ClientIdentity { user, mut groups }))) => {
+            // The API server adds this group to everyone whom it knows.
+            groups.push("system:authenticated".to_owned());
+            Ok(Person { user, groups, ..Person::default() })
+        }
+        _ => authenticate::person(&service.client, authenticate::token(headers)?).await,
+    }
+}
+
+fn known_store(store: &str) -> Result<(), Failure> {
+    match store {
+        "default" => Ok(()),
+        _ => Err(Failure::new(
+            ErrorCode::NotFound,
+            format!("there is no store `{store}`; the only one is `default`"),
+        )),
+    }
+}
+
+/// The value in a request's body. It has no `Debug`, because it holds a value.
+#[derive(Deserialize)]
+struct JsonSecret {
+    /// Clients of DC/OS send more beside it (`path`, `author`, `description`, `labels`).
+    value: Zeroizing<String>,
+}
+
+fn value(
+    headers: &HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<(Value, ContentType), Failure> {
+    let body = body.map_err(|rejection| {
+        Failure::new(ErrorCode::BadRequest, "the body is too large or was cut off")
+            .with_status(rejection.status())
+    })?;
+    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let media_type = content_type.and_then(|value| value.split(';').next()).map(str::trim);
+    match media_type {
+        Some(media) if media.eq_ignore_ascii_case(BYTES) => {
+            Ok((Value::new(body.to_vec()), ContentType::Binary))
+        }
+        Some(media) if media.eq_ignore_ascii_case(JSON) => {
+            // The parser's message could quote the value: it is dropped.
+            let JsonSecret { value } = serde_json::from_slice(&body).map_err(|_| {
+                Failure::new(ErrorCode::BadRequest, "the body is not JSON like {\"value\": \"…\"}")
+            })?;
+            Ok((Value::new(value.as_bytes().to_vec()), ContentType::Text))
+        }
+        _ => Err(Failure::new(
+            ErrorCode::BadRequest,
+            format!("the Content-Type must be {JSON} or {BYTES}"),
+        )),
+    }
+}
+
+/// In which form a secret is wanted.
+#[derive(Clone, Copy)]
+enum Accept {
+    Any,
+    Bytes,
+    Json,
+}
+
+impl Accept {
+    fn of(headers: &HeaderMap) -> Result<Self, Failure> {
+        let Some(accept) = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()) else {
+            return Ok(Self::Any);
+        };
+        let medias = accept.split(',').filter_map(|part| part.split(';').next()).map(str::trim);
+        medias
+            .into_iter()
+            .find_map(|media| match media {
+                "*/*" | "application/*" => Some(Self::Any),
+                JSON => Some(Self::Json),
+                BYTES => Some(Self::Bytes),
+                _ => None,
+            })
+            .ok_or_else(|| {
+                Failure::new(
+                    ErrorCode::BadRequest,
+                    format!("the Accept header must allow {JSON} or {BYTES}"),
+                )
+            })
+    }
+
+    fn response(self, secret: &Secret) -> Result<Response, Failure> {
+        let as_json = match self {
+            Self::Any => secret.meta.content_type == ContentType::Text,
+            Self::Bytes => false,
+            Self::Json => true,
+        };
+        let bytes = secret.value.expose_secret();
+        let (media, body) = match as_json {
+            false => (BYTES, Bytes::copy_from_slice(bytes)),
+            true => {
+                let text = std::str::from_utf8(bytes).map_err(|_| {
+                    Failure::new(
+                        ErrorCode::BadRequest,
+                        format!("the secret is binary: ask with `Accept: {BYTES}`"),
+                    )
+                })?;
+                let body = serde_json::to_vec(&Text { value: text });
+                (JSON, Bytes::from(body.unwrap_or_default()))
+            }
+        };
+        let no_store = (header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        let media = (header::CONTENT_TYPE, HeaderValue::from_static(media));
+        Ok((etag(secret.version), [no_store, media], body).into_response())
+    }
+}
+
+/// The answer's form of a text value: besides `/v1/resolve`, the one place where a value is
+/// written out.
+#[derive(Serialize)]
+struct Text<'a> {
+    value: &'a str,
+}
+
+fn etag(version: u64) -> [(header::HeaderName, String); 1] {
+    [(header::ETAG, format!("\"{version}\""))]
+}
+
+fn list_failure(error: &ListError) -> Failure {
+    match error {
+        ListError::Sealed => sealed(),
+        _ => Failure::unavailable("cannot list the secrets", error),
+    }
+}
+
+fn delete_failure(error: &DeleteError) -> Failure {
+    match error {
+        DeleteError::NotFound { path } => not_found(path),
+        DeleteError::Sealed => sealed(),
+        _ => Failure::unavailable("cannot delete the secret; try again", error),
+    }
+}
+
+fn write_failure(error: &WriteError) -> Failure {
+    let text = || Chain(error).to_string();
+    match error {
+        WriteError::Exists { .. } => {
+            Failure::new(ErrorCode::Invalid, text()).with_status(StatusCode::CONFLICT)
+        }
+        WriteError::Changed { .. } => {
+            Failure::new(ErrorCode::Invalid, text()).with_status(StatusCode::PRECONDITION_FAILED)
+        }
+        WriteError::NotFound { path } => not_found(path),
+        WriteError::Sealed => sealed(),
+        WriteError::TooLarge { .. } => {
+            Failure::new(ErrorCode::Invalid, text()).with_status(StatusCode::PAYLOAD_TOO_LARGE)
+        }
+        _ => Failure::unavailable("cannot write the secret; try again", error),
+    }
+}
+
+fn sealed() -> Failure {
+    Failure::new(ErrorCode::Sealed, "the store is sealed")
+}
+
+fn not_found(path: &SecretPath) -> Failure {
+    Failure::new(ErrorCode::NotFound, format!("there is no secret `{path}`"))
+}
+
+const BYTES: &str = "application/octet-stream";
+const JSON: &str = "application/json";
+const PREFIX: &str = "/secrets/v1/secret/";
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case("default/shop/db", false, Some("shop/db"))]
+    #[case("default/shop%2Fdb", false, Some("shop/db"))]
+    #[case("default/shop/", true, Some("shop/"))]
+    #[case("default/shop", true, Some("shop/"))]
+    #[case("default/", true, Some(""))]
+    #[case("default", true, Some(""))]
+    #[case("default/", false, None)]
+    #[case("default/shop/db/", false, None)]
+    #[case("default//shop/db", false, None)]
+    #[case("default/shop//db", false, None)]
+    #[case("default/shop/../bank/db", false, None)]
+    #[case("default/shop/%2e%2e/bank", false, None)]
+    #[case("default/shop%252Fdb", false, None)]
+    #[case("default/shop/db%00", false, None)]
+    #[case("default/shop/%ff", false, None)]
+    #[case("default/shop/", false, None)]
+    #[case("other/shop/db", false, None)]
+    fn paths_are_decoded_once_and_parsed(
+        #[case] rest: &str,
+        #[case] is_folder: bool,
+        #[case] expected: Option<&str>,
+    ) {
+        let target = Target::parse(&format!("{PREFIX}{rest}"), is_folder);
+
+        assert_eq!(target.ok().map(|target| target.text).as_deref(), expected);
+    }
+}
