@@ -73,3 +73,6 @@ pub fn rendered() -> Result<Vec<(String, String)>, serde_yaml::ser::Error> {
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -45,3 +45,18 @@ pub struct SecretResolverSpec {
 /// The sealed store; it has no settings.
 #[derive(Clone, Debug, Default, Deserialize, Eq, KubeSchema, PartialEq, Serialize)]
 pub struct StoreResolver {}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_resolver_is_of_some_kind() {
+        let with = |spec| SecretResolver::new("a", serde_json::from_value(spec).unwrap());
+
+        assert!(with(json!({"namespaces": [], "store": {}})).validate_cel().is_ok());
+        assert!(with(json!({"namespaces": []})).validate_cel().is_err());
+    }
+}

@@ -36,7 +36,6 @@ use serde::{Deserialize, Serialize};
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     validation = Rule::new("self.metadata.name == 'default'")
         .message("only one SecretStore counts, and its name is `default`")
-        .field_path(".metadata.name")
 )]
 #[cfg_attr(test, kube(cel))]
 #[serde(rename_all = "camelCase")]
@@ -128,4 +127,35 @@ pub struct SecretStoreStatus {
     /// Whether the store refuses to read and write.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sealed: Option<bool>,
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn complaint(name: &str, spec: Value) -> Option<String> {
+        let store = SecretStore::new(name, serde_json::from_value(spec).unwrap());
+        store.validate_cel().err().map(|errors| errors.to_string())
+    }
+
+    #[rstest]
+    #[case::nothing(json!({}))]
+    #[case::kubernetes(json!({"backend": {"kubernetes": {}}, "rootSecrets": "Nobody"}))]
+    #[case::file(json!({"backend": {"file": {"path": "/var/lib/watchword/store"}}}))]
+    fn a_store_may_say_little(#[case] spec: Value) {
+        assert_eq!(complaint("default", spec), None);
+    }
+
+    #[rstest]
+    #[case("other", json!({}), "its name is `default`")]
+    #[case("default", json!({"backend": {}}), "exactly one of kubernetes, file must be set")]
+    #[case("default", json!({"rootSecrets": "Some"}), "rootSecrets must be Everyone or Nobody")]
+    fn a_broken_rule_says_so(#[case] name: &str, #[case] spec: Value, #[case] message: &str) {
+        let complaint = complaint(name, spec).unwrap();
+
+        assert!(complaint.contains(message), "{complaint}");
+    }
 }

@@ -80,3 +80,37 @@ pub struct SpaceStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
 }
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn complaint(spec: Value) -> Option<String> {
+        let space = Space::new("shop", serde_json::from_value(spec).unwrap());
+        space.validate_cel().err().map(|errors| errors.to_string())
+    }
+
+    #[test]
+    fn a_space_binds_namespaces_to_prefixes() {
+        let spec = json!({
+            "namespaces": ["shop"], "prefixes": ["/shop", "/org/shop.eu"], "inlineValues": "Allow"
+        });
+
+        assert_eq!(complaint(spec), None);
+    }
+
+    #[rstest]
+    #[case(json!({"prefixes": ["shop"]}), "each prefix must look like /shop")]
+    #[case(json!({"prefixes": ["/"]}), "each prefix must look like /shop")]
+    #[case(json!({"prefixes": ["/shop/"]}), "each prefix must look like /shop")]
+    #[case(json!({"prefixes": ["/shop//web"]}), "each prefix must look like /shop")]
+    #[case(json!({"inlineValues": "allow"}), "inlineValues must be Allow or Deny")]
+    fn a_broken_rule_says_so(#[case] spec: Value, #[case] message: &str) {
+        let complaint = complaint(spec).unwrap();
+
+        assert!(complaint.contains(message), "{complaint}");
+    }
+}

@@ -76,7 +76,6 @@ use crate::status::ReferenceStatus;
     ),
     validation = Rule::new("self.metadata.name.size() <= 42")
         .message("metadata.name must not be longer than 42 bytes, so that what is named after it still fits")
-        .field_path(".metadata.name")
 )]
 #[cfg_attr(test, kube(cel))]
 #[x_kube(
@@ -300,4 +299,104 @@ pub struct TaskDefinitionStatus {
     /// What is known of each secret reference.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub references: Vec<ReferenceStatus>,
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+    use serde_json::json;
+
+    use super::*;
+
+    fn definition(name: &str, spec: Value) -> TaskDefinition {
+        TaskDefinition::new(name, serde_json::from_value(spec).unwrap())
+    }
+
+    fn complaint(definition: &TaskDefinition) -> Option<String> {
+        definition.validate_cel().err().map(|errors| errors.to_string())
+    }
+
+    #[test]
+    fn without_run_one_instance_is_asked_for() {
+        let definition = definition("web", json!({"tasks": [{"name": "web"}]}));
+
+        let service = definition.spec.run.service.clone().unwrap();
+        assert_eq!(service.instances, Some(1));
+        assert_eq!(complaint(&definition), None);
+    }
+
+    #[rstest]
+    #[case::none(json!({}))]
+    #[case::two(json!({"service": {}, "once": {}}))]
+    #[case::three(json!({
+        "service": {}, "once": {}, "schedule": {"cron": "* * * * *"}
+    }))]
+    fn tasks_run_in_exactly_one_way(#[case] run: Value) {
+        let complaint = complaint(&definition("web", json!({"run": run}))).unwrap();
+
+        assert!(
+            complaint.contains("exactly one of service, once, schedule, adopt must be set"),
+            "{complaint}"
+        );
+    }
+
+    #[rstest]
+    #[case::service(json!({"service": {}}))]
+    #[case::once(json!({"once": {}}))]
+    #[case::schedule(json!({"schedule": {"cron": "* * * * *", "concurrencyPolicy": "Forbid"}}))]
+    #[case::adopt(json!({"adopt": {"selector": {}, "serviceAccountName": "web"}}))]
+    fn each_way_to_run_will_do(#[case] run: Value) {
+        assert_eq!(complaint(&definition("web", json!({"run": run}))), None);
+    }
+
+    #[rstest]
+    #[case::default_account(
+        json!({"run": {"adopt": {"selector": {}, "serviceAccountName": "default"}}}),
+        "adopt needs a service account of its own"
+    )]
+    #[case::no_account(
+        json!({"run": {"adopt": {"selector": {}, "serviceAccountName": ""}}}),
+        "adopt needs a service account of its own"
+    )]
+    #[case::concurrency(
+        json!({"run": {"schedule": {"cron": "* * * * *", "concurrencyPolicy": "Maybe"}}}),
+        "concurrencyPolicy must be Allow, Forbid or Replace"
+    )]
+    #[case::rotation(
+        json!({"rotation": {"policy": "Sometimes"}}),
+        "rotation.policy must be Never, Refresh or Restart"
+    )]
+    fn a_broken_rule_says_so(#[case] spec: Value, #[case] message: &str) {
+        let complaint = complaint(&definition("web", spec)).unwrap();
+
+        assert!(complaint.contains(message), "{complaint}");
+    }
+
+    #[test]
+    fn a_name_has_at_most_42_bytes() {
+        assert_eq!(complaint(&definition(&"a".repeat(42), json!({}))), None);
+        assert!(complaint(&definition(&"a".repeat(43), json!({}))).unwrap().contains("42 bytes"));
+    }
+
+    #[rstest]
+    #[case(Some("/shop/web"), Some("/shop/web"), true)]
+    #[case(None, None, true)]
+    #[case(Some("/shop/web"), Some("/bank/web"), false)]
+    #[case(Some("/shop/web"), None, false)]
+    #[case(None, Some("/shop/web"), false)]
+    fn an_id_never_changes(
+        #[case] before: Option<&str>,
+        #[case] after: Option<&str>,
+        #[case] is_allowed: bool,
+    ) {
+        let with = |id: Option<&str>| {
+            let mut definition = definition("web", json!({}));
+            definition.spec.id = id.map(str::to_owned);
+            definition
+        };
+
+        let result = with(after).validate_cel_update(&with(before));
+
+        assert_eq!(result.is_ok(), is_allowed, "{result:?}");
+    }
 }

@@ -61,3 +61,26 @@ pub struct TaskRevisionSpec {
     /// Whether the pods are those of the user's own workloads.
     pub adopt: bool,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_revision_never_changes() {
+        let spec = TaskRevisionSpec {
+            id: "/shop/web".to_owned(),
+            definition: "web".to_owned(),
+            tasks: vec![TaskInfo { name: Some("web".to_owned()), ..TaskInfo::default() }],
+            ..TaskRevisionSpec::default()
+        };
+        let before = TaskRevision::new("web-1", spec);
+        let mut after = before.clone();
+
+        assert!(after.validate_cel_update(&before).is_ok());
+        after.spec.tasks[0].name = Some("evil".to_owned());
+
+        let complaint = after.validate_cel_update(&before).unwrap_err().to_string();
+        assert!(complaint.contains("a TaskRevision cannot be changed"), "{complaint}");
+    }
+}
