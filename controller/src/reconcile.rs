@@ -17,13 +17,13 @@ use k8s_openapi::jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
 use kube::core::error_boundary::InvalidObject;
 use kube::runtime::controller::{Action, Error as ControllerError};
-use kube::runtime::events::{Recorder, Reporter};
+use kube::runtime::events::Reporter;
 use kube::{Api, Resource};
 use serde_json::json;
 use tokio::sync::mpsc;
 use tracing::{debug, warn};
 use watchword_core::reconciliation::{
-    Cause, Failure, Observed, Outcome, Plan, Report, Stage, plan, settles_at, stage, status,
+    Check, Observed, Outcome, Plan, Report, latest, plan, settles_at, status,
 };
 use watchword_core::wanted::secrets_of;
 use watchword_crds::{TaskDefinition, TaskDefinitionStatus, names};
@@ -87,13 +87,10 @@ pub async fn run(args: ControllerArgs, shared: Shared) -> Result<(), Infallible>
             memory: Memory::default(),
             metrics: metrics.clone(),
             poker: Poker::new(client.clone(), namespace.clone()),
-            recorder: Recorder::new(
-                client.clone(),
-                Reporter {
-                    controller: names::CONTROLLER.to_owned(),
-                    instance: Some(identity.clone()),
-                },
-            ),
+            reporter: Reporter {
+                controller: names::CONTROLLER.to_owned(),
+                instance: Some(identity.clone()),
+            },
         });
         let stop = shutdown.clone();
         let work = controller
@@ -157,15 +154,36 @@ async fn bring(definition: &TaskDefinition, key: &Key, context: &Context) -> Res
     let facts = Facts { check, happened, now, observed: &observed, outcome, plan: &plan };
     events::tell(facts, key, context).await;
     wake_rivals(&observed, key, context);
-    let poke = context.poker.poke(&observed, key, now).await?;
-    if let (Some(since), Some(revision)) = (asked.resolved_since, &plan.revision) {
-        context.poker.retry_pods(&observed, revision, key, since, now).await?;
-    }
+    let poke = poke(&observed, &plan, &asked, key, context, now).await;
 
     let refused = observed.refusal.is_some() || matches!(outcome, Outcome::Refused(_));
     let result = if refused { ReconcileResult::Refused } else { ReconcileResult::Ok };
     context.metrics.count(result);
     Ok(next(&observed, &plan, outcome, &asked, poke, now))
+}
+
+/// Ends back-offs whose cause is gone. What goes wrong here is a matter of time only: the back-off
+/// ends by itself.
+async fn poke(
+    observed: &Observed,
+    plan: &Plan,
+    asked: &Asked,
+    key: &Key,
+    context: &Context,
+    now: Timestamp,
+) -> Option<Duration> {
+    let complain = |error: Error| {
+        warn!(name = key.name, namespace = key.namespace, error = %Chain(&error), "cannot poke");
+    };
+    if let (Some(since), Some(revision)) = (asked.resolved_since, &plan.revision)
+        && let Err(error) = context.poker.retry_pods(observed, revision, key, since, now).await
+    {
+        complain(error);
+    }
+    context.poker.poke(observed, key, now).await.unwrap_or_else(|error| {
+        complain(error);
+        None
+    })
 }
 
 async fn ask(
@@ -178,17 +196,16 @@ async fn ask(
     let tasks = &observed.definition.spec.tasks;
     let question = Question {
         key,
+        latest: latest_of(observed, now),
         now,
         revision: plan.revision.as_deref(),
-        // Something fails or waits although the last answer may say that all is well.
-        urgent: observed.pods.iter().any(|pod| match stage(pod, now) {
-            Stage::Failed(Failure { cause, .. }) => cause == Cause::Agent,
-            Stage::Starting => true,
-            Stage::Finished | Stage::Running | Stage::Staging => false,
-        }),
         wants: tasks.iter().any(|task| !secrets_of(task).is_empty()),
     };
     context.checks.ask(question).await
+}
+
+fn latest_of(observed: &Observed, now: Timestamp) -> Option<Timestamp> {
+    observed.pods.iter().filter_map(|pod| latest(pod, now)).max()
 }
 
 /// Writes the status, if it says anything new.
@@ -289,9 +306,9 @@ fn next(
     let random = backoff::random();
     let settles = settles_at(observed, now)
         .map(|at| Duration::try_from(at.duration_since(now)).unwrap_or_default());
-    // A pod whose containers run and which is not Ready may have to be told about; see
-    // `is_waiting_for_secrets`.
-    let waits = observed.pods.iter().any(|pod| stage(pod, now) == Stage::Starting);
+    let latest = latest_of(observed, now);
+    // A pod is told of only after some time, see `is_waiting_for_secrets`.
+    let waits = latest.is_some() && matches!(asked.check, Check::Unknown { .. });
     let times = [
         Some(RESYNC.mul_f64(0.9 + random * 0.2)),
         poke,
@@ -299,7 +316,7 @@ fn next(
         waits.then_some(WAITING),
         plan.conflict.is_some().then_some(CONFLICTING),
         matches!(outcome, Outcome::Refused(_)).then_some(REFUSED),
-        plan.revision.is_some().then(|| asked.again_in(now, random)),
+        plan.revision.is_some().then(|| asked.again_in(latest, now, random)),
     ];
     let soonest = times.into_iter().flatten().min().unwrap_or(RESYNC);
     Action::requeue(soonest.max(SOONEST))

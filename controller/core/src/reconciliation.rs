@@ -28,7 +28,7 @@ use crate::revision;
 use crate::workload::{self, WorkloadKind};
 
 pub use self::acceptance::{Refusal, accept};
-pub use self::pods::{is_waiting_for_secrets, retry};
+pub use self::pods::{is_waiting_for_secrets, latest, retry};
 pub use self::stage::{Cause, Failure, Stage, clean, is_live, is_ready, stage};
 pub use self::status::{Check, Outcome, Report, status};
 
@@ -185,7 +185,8 @@ pub fn plan(observed: &Observed) -> Plan {
 
 /// The owner reference that everything made for this definition carries.
 pub fn owner(definition: &TaskDefinition) -> Option<OwnerReference> {
-    definition.controller_owner_ref(&())
+    let reference = definition.controller_owner_ref(&())?;
+    Some(OwnerReference { block_owner_deletion: Some(true), ..reference })
 }
 
 /// The revision, unless it stands already. One that is not ours, or not what its name says, goes

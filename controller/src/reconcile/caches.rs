@@ -98,15 +98,9 @@ pub(super) fn caches(
         .watches_stream(job_events, |one| owner_of(one.meta()).or_else(|| labelled_of(one.meta())))
         .watches_stream(cron_job_events, |one| owner_of(one.meta()))
         .watches_stream(labelled_events, move |pod| {
-            let adopting = adopters(&of_pod, &pod).into_iter().map(|one| reference(one.meta()));
-            adopting.chain(labelled_of(pod.meta())).collect::<Vec<_>>()
+            adopting(&of_pod, &pod).into_iter().chain(labelled_of(pod.meta())).collect::<Vec<_>>()
         })
-        .watches_stream(adopted_events, move |pod| {
-            adopters(&of_adopted, &pod)
-                .into_iter()
-                .map(|one| reference(one.meta()))
-                .collect::<Vec<_>>()
-        })
+        .watches_stream(adopted_events, move |pod| adopting(&of_adopted, &pod))
         .watches_stream(space_events, move |_| {
             // A Space says who owns ids: any definition may have won or lost its own.
             of_space.state().iter().map(|one| reference(one.meta())).collect::<Vec<_>>()
@@ -154,9 +148,9 @@ impl Caches {
     }
 }
 
-/// The definitions that adopt this pod: of its namespace, and no others than its label says, if it
-/// has one.
-pub(super) fn adopters(definitions: &Store<Guarded>, pod: &Pod) -> Vec<TaskDefinition> {
+/// The names of the definitions that adopt this pod: of its namespace, and no others than its label
+/// says, if it has one.
+pub(super) fn adopters(definitions: &Store<Guarded>, pod: &Pod) -> Vec<String> {
     let labels = pod.labels();
     if labels.get(names::INJECT_LABEL).map(String::as_str) != Some(names::INJECT_VALUE) {
         return Vec::new();
@@ -164,13 +158,19 @@ pub(super) fn adopters(definitions: &Store<Guarded>, pod: &Pod) -> Vec<TaskDefin
     let named = labels.get(names::TASK_DEFINITION_LABEL);
     definitions
         .state()
-        .into_iter()
-        .filter_map(|one| {
-            one.0.as_ref().ok().filter(|one| one.namespace() == pod.namespace()).cloned()
-        })
-        .filter(|one| named.is_none_or(|named| *named == one.name_any()))
+        .iter()
+        .filter_map(|one| one.0.as_ref().ok())
+        .filter(|one| one.metadata.namespace == pod.metadata.namespace)
+        .filter(|one| named.is_none_or(|named| Some(named) == one.metadata.name.as_ref()))
         .filter(|one| adopts(one, labels))
+        .map(|one| one.name_any())
         .collect()
+}
+
+fn adopting(definitions: &Store<Guarded>, pod: &Pod) -> Vec<ObjectRef<Guarded>> {
+    let namespace = pod.namespace().unwrap_or_default();
+    let names = adopters(definitions, pod).into_iter();
+    names.map(|name| ObjectRef::new(&name).within(&namespace)).collect()
 }
 
 /// The key of a definition with this metadata.

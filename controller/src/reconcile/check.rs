@@ -43,11 +43,11 @@ pub(super) struct Asked {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Question<'a> {
     pub(super) key: &'a Key,
+    /// When an agent last asked or gave up: an older answer may not explain what it met.
+    pub(super) latest: Option<Timestamp>,
     pub(super) now: Timestamp,
     /// The revision; absent when the definition is not accepted.
     pub(super) revision: Option<&'a str>,
-    /// Whether something happened that the last answer does not explain.
-    pub(super) urgent: bool,
     /// Whether the revision has references at all.
     pub(super) wants: bool,
 }
@@ -67,7 +67,7 @@ impl Checks {
 
     /// What is known of a revision's references; asks the store where that is too old.
     pub(super) async fn ask(&self, question: Question<'_>) -> Asked {
-        let Question { key, now, revision, urgent, wants } = question;
+        let Question { key, latest, now, revision, wants } = question;
         let Some(revision) = revision else {
             self.forget(key);
             return Asked::untried(Check::NotAsked, now);
@@ -77,7 +77,7 @@ impl Checks {
         }
         let last = lock(&self.answers).get(key).filter(|last| last.revision == revision).cloned();
         if let Some(last) = &last
-            && now.duration_since(last.at) < last.lifetime(urgent)
+            && now.duration_since(last.at) < last.lifetime(latest)
         {
             return last.clone();
         }
@@ -157,10 +157,15 @@ impl Checks {
 impl Asked {
     /// When to ask again, counted from now: some time around the end of the answer's life, so that
     /// not all definitions ask at once.
-    pub(super) fn again_in(&self, now: Timestamp, random: f64) -> Duration {
-        let lifetime = self.lifetime(false).mul_f64_lossy(1.0 + random * 0.4);
-        let age = now.duration_since(self.at);
-        Duration::try_from(lifetime - age).unwrap_or_default().max(Duration::from_millis(100))
+    pub(super) fn again_in(
+        &self,
+        latest: Option<Timestamp>,
+        now: Timestamp,
+        random: f64,
+    ) -> Duration {
+        let lifetime = Duration::try_from(self.lifetime(latest)).unwrap_or_default();
+        let age = Duration::try_from(now.duration_since(self.at)).unwrap_or_default();
+        lifetime.mul_f64(1.0 + random * 0.4).saturating_sub(age)
     }
 
     fn untried(check: Check, now: Timestamp) -> Self {
@@ -170,33 +175,30 @@ impl Asked {
     fn after(last: Option<&Self>, check: Check, revision: &str, now: Timestamp) -> Self {
         let resolved_since =
             check.is_resolved().then(|| last.and_then(|last| last.resolved_since).unwrap_or(now));
-        let check = match (check, last.map(|last| &last.check)) {
-            // It has been away since the first time that it was.
-            (Check::Unknown { message, reason, .. }, Some(Check::Unknown { since, .. })) => {
-                Check::Unknown { message, reason, since: *since }
+        let check = match (check, last) {
+            (Check::Unknown { message, reason, .. }, Some(last)) => {
+                // It has been away since it was last there, as far as anybody knows. Every start of
+                // a pod makes us ask, so that none was served in between.
+                let since = match last.check {
+                    Check::Unknown { since, .. } => since,
+                    Check::Answered(_) | Check::NotAsked => last.at,
+                };
+                Check::Unknown { message, reason, since }
             }
             (check, _) => check,
         };
         Self { at: now, check, resolved_since, revision: revision.to_owned() }
     }
 
-    fn lifetime(&self, urgent: bool) -> SignedDuration {
-        match (urgent, self.check.is_resolved() || self.check == Check::NotAsked) {
-            (true, _) => URGENT_AFTER,
-            (false, true) => RESOLVED_LIFETIME,
-            (false, false) => UNRESOLVED_LIFETIME,
+    /// How long the answer holds.
+    fn lifetime(&self, latest: Option<Timestamp>) -> SignedDuration {
+        if latest.is_some_and(|latest| latest >= self.at) {
+            OVERTAKEN_LIFETIME
+        } else if self.check.is_resolved() || self.check == Check::NotAsked {
+            RESOLVED_LIFETIME
+        } else {
+            UNRESOLVED_LIFETIME
         }
-    }
-}
-
-/// Multiplication for jitter, which need not be exact.
-trait MulLossy {
-    fn mul_f64_lossy(self, factor: f64) -> Self;
-}
-
-impl MulLossy for SignedDuration {
-    fn mul_f64_lossy(self, factor: f64) -> Self {
-        Self::from_millis((self.as_millis() as f64 * factor) as i64)
     }
 }
 
@@ -260,5 +262,5 @@ const RESOLVED_LIFETIME: SignedDuration = SignedDuration::from_mins(10);
 /// How long any other answer holds: about as long as an author would wait after mending it.
 const UNRESOLVED_LIFETIME: SignedDuration = SignedDuration::from_secs(25);
 
-/// How long an answer holds that something has contradicted.
-const URGENT_AFTER: SignedDuration = SignedDuration::from_secs(5);
+/// How long an answer holds when a pod has started or failed since: pods come in bursts.
+const OVERTAKEN_LIFETIME: SignedDuration = SignedDuration::from_secs(3);

@@ -9,7 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use k8s_openapi::jiff::Timestamp;
 use kube::Client;
-use kube::runtime::events::Recorder;
+use kube::runtime::events::Reporter;
 use kube::runtime::reflector::ObjectRef;
 use tokio::sync::mpsc;
 use watchword_core::reconciliation::Outcome;
@@ -32,7 +32,8 @@ pub(super) struct Context {
     pub(super) memory: Memory,
     pub(super) metrics: ReconcileMetrics,
     pub(super) poker: Poker,
-    pub(super) recorder: Recorder,
+    /// Who Events are from.
+    pub(super) reporter: Reporter,
 }
 
 /// Namespace and name of a definition.

@@ -7,7 +7,7 @@ use std::collections::HashSet;
 
 use k8s_openapi::api::core::v1::{ObjectReference, Pod};
 use k8s_openapi::jiff::Timestamp;
-use kube::runtime::events::{Event, EventType};
+use kube::runtime::events::{Event, EventType, Recorder};
 use kube::{Resource, ResourceExt as _};
 use tracing::debug;
 use watchword_core::reconciliation::{
@@ -39,12 +39,12 @@ pub(super) async fn tell(facts: Facts<'_>, key: &Key, context: &Context) {
     let news = news(&facts);
     let ids: HashSet<String> = news.iter().map(|one| one.id.clone()).collect();
     let fresh = context.memory.news(key, ids);
-    let fresh = news.into_iter().filter(|one| fresh.contains(&one.id));
+    let fresh: Vec<News> = news.into_iter().filter(|one| fresh.contains(&one.id)).collect();
+    for cause in fresh.iter().filter_map(|one| one.cause) {
+        context.metrics.count_launch_failure(cause);
+    }
     // A Deployment of a thousand pods that all fail alike needs no thousand Events.
-    for News { note, pod, reason, cause, .. } in fresh.take(MOST_AT_ONCE) {
-        if let Some(cause) = cause {
-            context.metrics.count_launch_failure(cause);
-        }
+    for News { note, pod, reason, cause, .. } in fresh.into_iter().take(MOST_AT_ONCE) {
         publish(&definition, EventType::Warning, reason, &note, pod.clone(), context).await;
         if let Some(pod) = pod.filter(|_| cause.is_none()) {
             publish(&pod, EventType::Warning, reason, &note, None, context).await;
@@ -143,7 +143,10 @@ async fn publish(
         type_,
     };
     let regarding = ObjectReference { resource_version: None, ..regarding.clone() };
-    if let Err(error) = context.recorder.publish(&event, &regarding).await {
+    // A recorder folds what it has published before into one Event, with the first one's note; here
+    // only news comes by, and its note is the point. So each has a recorder of its own.
+    let recorder = Recorder::new(context.client.clone(), context.reporter.clone());
+    if let Err(error) = recorder.publish(&event, &regarding).await {
         // Nothing depends on it, and the object may be gone.
         debug!(reason, error = %Chain(&error), "cannot publish an Event");
     }

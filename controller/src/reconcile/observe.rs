@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::{ApiResource, DynamicObject, ObjectMeta, TypeMeta};
+use kube::api::{ApiResource, DynamicObject, ObjectMeta};
 use kube::{Api, Client, ResourceExt as _};
 use serde::Serialize;
 use serde_json::json;
@@ -114,14 +114,11 @@ pub(super) fn workload_api(
     namespace: &str,
     kind: WorkloadKind,
 ) -> Api<DynamicObject> {
-    let types =
-        TypeMeta { api_version: kind.api_version().to_owned(), kind: kind.kind().to_owned() };
     let resource = match kind {
         WorkloadKind::CronJob => ApiResource::erase::<CronJob>(&()),
         WorkloadKind::Deployment => ApiResource::erase::<Deployment>(&()),
         WorkloadKind::Job => ApiResource::erase::<Job>(&()),
     };
-    debug_assert_eq!(types.kind, resource.kind);
     Api::namespaced_with(client.clone(), namespace, &resource)
 }
 
@@ -167,7 +164,6 @@ fn rivals(definition: &TaskDefinition, pods: &[Pod], context: &Context) -> Vec<S
         .iter()
         .filter(|pod| pod.metadata.deletion_timestamp.is_none())
         .flat_map(|pod| adopters(&context.caches.definitions, pod))
-        .map(|one| one.name_any())
         .filter(|name| Some(name) != definition.metadata.name.as_ref())
         .collect();
     rivals.into_iter().collect()

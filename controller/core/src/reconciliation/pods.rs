@@ -13,14 +13,21 @@ use crate::claim::controller_of;
 /// container was started when the store was away already: without a readiness probe a container
 /// that waits counts as Ready.
 pub fn is_waiting_for_secrets(pod: &Pod, since: Timestamp, now: Timestamp) -> bool {
-    let labels = pod.metadata.labels.as_ref();
-    let is_injected = labels.is_some_and(|labels| {
-        labels.get(names::INJECT_LABEL).is_some_and(|it| it == names::INJECT_VALUE)
-    });
-    is_injected
+    is_injected(pod)
         && is_live(pod)
         && running(pod)
             .any(|start| now.duration_since(start) > PATIENCE && (!is_ready(pod) || start >= since))
+}
+
+/// The latest moment at which an agent of this pod asked the store or gave up, as far as the pod's
+/// status tells. What is known of the references should be newer.
+pub fn latest(pod: &Pod, now: Timestamp) -> Option<Timestamp> {
+    let failed = match stage(pod, now) {
+        Stage::Failed(Failure { at, cause: Cause::Agent, .. }) => at,
+        _ => None,
+    };
+    let started = running(pod).max().filter(|_| is_live(pod));
+    failed.max(started).filter(|_| is_injected(pod))
 }
 
 /// Whether a pod of a Deployment backs off after its agent failed, and may be replaced by a fresh one
@@ -37,6 +44,13 @@ pub fn retry(pod: &Pod, since: Timestamp, now: Timestamp) -> bool {
             Stage::Failed(Failure { cause: Cause::Agent, backs_off: true, at: Some(at), .. })
                 if at <= since
         )
+}
+
+fn is_injected(pod: &Pod) -> bool {
+    let labels = pod.metadata.labels.as_ref();
+    labels
+        .and_then(|labels| labels.get(names::INJECT_LABEL))
+        .is_some_and(|it| it == names::INJECT_VALUE)
 }
 
 /// How long an agent may wait before anybody is told.
