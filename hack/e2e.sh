@@ -7,14 +7,19 @@
 #                              there; else nodes must have, or be able to pull, the images that
 #                              manifests/overlays/dev and the tests name
 #
-# KEEP=1 keeps a cluster that was started here. FILTER is passed to the test runner.
+# KEEP=1 keeps a cluster that was started here, and the namespaces of the stories. FILTER is passed
+# to the test runner.
 
 steps=5
 source "$(dirname "$0")/lib.sh"
 cluster=${1:-local}
-export WATCHWORD_E2E_CLUSTER=${WATCHWORD_E2E_CLUSTER:-test}
-
-basic_images() { "$launcher" images --no-load 2>/dev/null; }
+# The tests use the local cluster of this name if there is one, else KUBECONFIG.
+unset WATCHWORD_E2E_CLUSTER
+if [[ $cluster == local ]]; then
+  unset KUBECONFIG
+  export WATCHWORD_E2E_CLUSTER=test
+fi
+if [[ -n ${KEEP:-} ]]; then export WATCHWORD_E2E_KEEP=1; fi
 
 # Runs at every end.
 ended() {
@@ -45,7 +50,6 @@ done_
 step "Preparing the cluster ($cluster)"
 case $cluster in
 local)
-  unset KUBECONFIG
   "$launcher" prerequisites --install
   "$launcher" down 2>/dev/null || true
   started=1
