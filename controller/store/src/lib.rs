@@ -26,6 +26,8 @@
 mod cache;
 mod data_key;
 mod head;
+#[cfg(test)]
+mod known_answers;
 mod random;
 
 pub mod backend;

@@ -1,1 +1,120 @@
+use proptest::prelude::*;
 
+use super::*;
+use crate::known_answers::{keyring, keyring_bytes, root_key};
+
+#[test]
+fn a_keyring_of_the_known_format_opens() {
+    let keyring = keyring();
+
+    assert_eq!(keyring.generation(), 2);
+    assert_eq!(keyring.current_term(), 2);
+    assert_eq!(keyring.terms().collect::<Vec<_>>(), [(1, 1000), (2, -1)]);
+    assert_eq!(
+        keyring.head_name(&"shop/db".parse().unwrap()).as_str(),
+        "b02b72f4f2f7e593e74c89edc7a0465376f1d4834fdcb5a334d9a249"
+    );
+}
+
+#[test]
+fn open_after_seal_gives_the_same_keyring() {
+    let mut first = Keyring::generate(1000).unwrap();
+    first.rotate(2000).unwrap();
+    let path: SecretPath = "shop/db".parse().unwrap();
+
+    let second = Keyring::open(&first.seal(&root_key()).unwrap(), &root_key()).unwrap();
+
+    assert!(first.write() == second.write());
+    assert_eq!(first.generation(), second.generation());
+    assert_eq!(first.head_name(&path), second.head_name(&path));
+}
+
+#[test]
+fn a_rotation_adds_a_term_and_keeps_names_and_terms() {
+    let mut keyring = Keyring::generate(1000).unwrap();
+    let path: SecretPath = "shop/db".parse().unwrap();
+    let name = keyring.head_name(&path);
+
+    assert_eq!(keyring.rotate(2000).unwrap(), 2);
+    assert_eq!(keyring.rotate(3000).unwrap(), 3);
+
+    assert_eq!(keyring.terms().collect::<Vec<_>>(), [(1, 1000), (2, 2000), (3, 3000)]);
+    assert_eq!(keyring.generation(), 3);
+    assert_eq!(keyring.head_name(&path), name);
+}
+
+#[test]
+fn another_root_key_does_not_open_it() {
+    let other = RootKey::generate().unwrap();
+
+    assert_eq!(Keyring::open(&keyring_bytes(), &other).err(), Some(OpenKeyringError::Decrypt));
+}
+
+#[test]
+fn a_keyring_that_moves_to_another_root_key_keeps_everything() {
+    let other = RootKey::generate().unwrap();
+    let moved = Keyring::open(&keyring().seal(&other).unwrap(), &other).unwrap();
+
+    assert!(moved.write() == keyring().write());
+}
+
+#[test]
+fn no_flipped_bit_opens() {
+    let bytes = keyring_bytes();
+
+    for bit in 0..bytes.len() * 8 {
+        let mut changed = bytes.clone();
+        changed[bit / 8] ^= 1 << (bit % 8);
+
+        assert!(Keyring::open(&changed, &root_key()).is_err(), "bit {bit}");
+    }
+}
+
+#[test]
+fn a_keyring_that_is_cut_short_or_longer_does_not_open() {
+    let bytes = keyring_bytes();
+
+    for length in 0..bytes.len() {
+        assert!(Keyring::open(&bytes[..length], &root_key()).is_err());
+    }
+    assert!(Keyring::open(&[&bytes[..], &[0]].concat(), &root_key()).is_err());
+}
+
+#[test]
+fn terms_out_of_order_or_none_are_refused() {
+    let term = |number: u32| [&number.to_be_bytes()[..], &[0; 8], &[1; 32]].concat();
+    let plain = |terms: &[u32]| {
+        let count = u32::try_from(terms.len()).unwrap();
+        let terms: Vec<u8> = terms.iter().flat_map(|&number| term(number)).collect();
+        [&[7; 32][..], &count.to_be_bytes(), &terms].concat()
+    };
+
+    assert!(Keyring::read(1, &plain(&[1, 2])).is_ok());
+    for bad in [&[][..], &[1, 1], &[2, 1]] {
+        assert_eq!(Keyring::read(1, &plain(bad)).err(), Some(OpenKeyringError::Terms));
+    }
+    // A count that promises more than there is fails without reserving room for it.
+    let mut greedy = plain(&[1]);
+    greedy[32..36].copy_from_slice(&u32::MAX.to_be_bytes());
+    assert!(Keyring::read(1, &greedy).is_err());
+}
+
+#[test]
+fn data_keys_of_one_term_do_not_unwrap_under_another() {
+    let keyring = keyring();
+    let (term, wrapped) = keyring.wrap(&DataKey::generate().unwrap());
+
+    assert_eq!(term, 2);
+    assert!(keyring.unwrap(2, &wrapped).is_ok());
+    assert_eq!(keyring.unwrap(1, &wrapped).err(), Some(OpenError::Unwrap));
+    assert_eq!(keyring.unwrap(3, &wrapped).err(), Some(OpenError::FindTerm { term: 3 }));
+    assert_eq!(keyring.unwrap(2, &wrapped[..32]).err(), Some(OpenError::Unwrap));
+}
+
+proptest! {
+    #[test]
+    fn random_bytes_never_open(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+        prop_assert!(Keyring::open(&bytes, &root_key()).is_err());
+        prop_assert!(Keyring::read(1, &bytes).is_err() || !bytes.is_empty());
+    }
+}

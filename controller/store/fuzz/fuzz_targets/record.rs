@@ -1,0 +1,19 @@
+//! Bytes that somebody wrote into the back end: never a panic, and nothing of them opens.
+
+#![no_main]
+
+use std::sync::LazyLock;
+
+use libfuzzer_sys::fuzz_target;
+use watchword_store::Keyring;
+use watchword_store::record::Record;
+
+static KEYRING: LazyLock<Keyring> = LazyLock::new(|| Keyring::generate(0).expect("randomness"));
+
+fuzz_target!(|bytes: &[u8]| {
+    if let Ok(record) = Record::parse(bytes) {
+        let name = record.header().name.clone();
+        assert!(record.open_metadata(&KEYRING, &name).is_err());
+        assert!(record.open_value(&KEYRING, &name).is_err());
+    }
+});
