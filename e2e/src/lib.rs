@@ -18,6 +18,9 @@
 #![allow(clippy::print_stderr)]
 
 pub mod cache;
+pub mod cluster;
 pub mod images;
 pub mod node;
 pub mod progress;
+
+pub use cluster::{Cluster, Namespace, run, wait_for};

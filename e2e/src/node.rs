@@ -28,7 +28,7 @@ mod tools;
 pub use init::{InitArguments, init};
 pub use launch::{Node, import as load_images, launch, wait_until_ready};
 pub use layout::Layout;
-pub use lifecycle::{State, UpOptions, down, state, supervise, up};
+pub use lifecycle::{State, UpOptions, down, state, supervise, up, up_owned};
 pub use network::{enter_network, inside, network_runtime};
 pub use prerequisites::install as install_prerequisites;
 pub use prerequisites::{Missing, check as check_prerequisites, demand as demand_prerequisites};

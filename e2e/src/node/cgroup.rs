@@ -81,8 +81,9 @@ pub(crate) fn sweep() -> Vec<String> {
             else {
                 continue;
             };
+            let gone = !ProcessIdentity::of(pid).is_ok_and(|holder| holder.is_alive());
             // A group that still has processes refuses to go, and that is right.
-            if !Path::new(&format!("/proc/{pid}")).exists() && remove_tree(&group).is_ok() {
+            if gone && remove_tree(&group).is_ok() {
                 swept.push(name.to_owned());
             }
         }

@@ -38,9 +38,7 @@ pub struct Node {
 /// If something that the node needs is missing, or PID 1 does not come up.
 pub fn launch(layout: &Layout, tools: &Tools, program: &Path, audit: bool) -> Result<Node> {
     layout.create()?;
-    for leftover in [layout.record(), layout.failure(), layout.started()] {
-        fs::remove_file(leftover).ok();
-    }
+    layout.forget_last_start();
     keys::create(layout)?;
     cgroup::sweep();
     let holder = ProcessIdentity::own()?;
@@ -233,11 +231,11 @@ pub fn wait_until_ready(
     let kubeconfig = layout.kubeconfig();
     let deadline = Instant::now() + timeout;
     loop {
-        let kubeconfig = kubeconfig.clone();
+        let (kubeconfig, started) = (kubeconfig.clone(), layout.started_at());
         // Spawned, because only the runtime's own threads are in the node's network.
         let asked = runtime.spawn(async move {
             let client = client(&kubeconfig).await?;
-            missing(&client).await
+            missing(&client, started).await
         });
         let missing = match runtime.block_on(asked).context("cannot ask the API server")? {
             Ok(None) => return Ok(()),
@@ -260,16 +258,26 @@ pub fn wait_until_ready(
     }
 }
 
-/// What is missing until pods can be made; none if nothing is.
-pub(crate) async fn missing(client: &Client) -> Result<Option<String>> {
+/// What is missing until pods can be made; none if nothing is. What the kubelet reported before
+/// `started`, in seconds since 1970, was said of an earlier start on the same files.
+pub(crate) async fn missing(client: &Client, started: Option<i64>) -> Result<Option<String>> {
     if !is_api_server_ready(client).await {
         return Ok(Some("the API server".to_owned()));
     }
+    let Some(started) = started else {
+        return Ok(Some("the daemons to be started".to_owned()));
+    };
     let Some(node) = Api::<KubernetesNode>::all(client.clone()).get_opt("node-1").await? else {
         return Ok(Some("the kubelet to register its node".to_owned()));
     };
     let conditions = node.status.and_then(|status| status.conditions).unwrap_or_default();
-    if !conditions.iter().any(|is| is.type_ == "Ready" && is.status == "True") {
+    let is_ready = conditions.iter().any(|condition| {
+        let heartbeat = condition.last_heartbeat_time.as_ref();
+        condition.type_ == "Ready"
+            && condition.status == "True"
+            && heartbeat.is_some_and(|time| time.0.as_second() >= started)
+    });
+    if !is_ready {
         return Ok(Some("the node to be ready".to_owned()));
     }
     if node.spec.and_then(|spec| spec.taints).is_some_and(|taints| !taints.is_empty()) {

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
 
 use anyhow::{Context, Result, bail};
 
@@ -67,9 +68,28 @@ impl Layout {
         self.state.join("failure.txt")
     }
 
+    /// Present once the images that every cluster has are in it.
+    pub(crate) fn imported(&self) -> PathBuf {
+        self.state.join("imported")
+    }
+
     /// Present once every daemon has been started.
     pub(crate) fn started(&self) -> PathBuf {
         self.state.join("started")
+    }
+
+    /// When every daemon had been started, in whole seconds since 1970; none before that.
+    pub(crate) fn started_at(&self) -> Option<i64> {
+        let modified = fs::metadata(self.started()).ok()?.modified().ok()?;
+        let since = modified.duration_since(UNIX_EPOCH).ok()?;
+        i64::try_from(since.as_secs()).ok()
+    }
+
+    /// Removes what an earlier start has left and a new one would take for its own.
+    pub(crate) fn forget_last_start(&self) {
+        for leftover in [self.record(), self.failure(), self.started(), self.imported()] {
+            fs::remove_file(leftover).ok();
+        }
     }
 
     /// Keeps two commands from working on one cluster at a time; beside the folder, because the

@@ -11,13 +11,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use super::launch::{self, launch, log_tail, remove_cgroup};
+use super::launch::{self, Node, launch, log_tail, remove_cgroup};
 use super::layout::Layout;
 use super::process::{ProcessIdentity, Record, write_json};
 use super::{cgroup, network, prerequisites, tools};
 use crate::cache::{Cache, Lock};
 use crate::images;
-use crate::progress::Progress;
+use crate::progress::{Progress, Step};
 
 /// What a cluster is doing.
 #[derive(Clone, Debug)]
@@ -58,30 +58,26 @@ pub fn up(
     progress: &Progress,
 ) -> Result<bool> {
     let _lock = lock(layout, progress)?;
-    match state(layout) {
-        State::Ready(_) => return Ok(false),
-        State::Starting(record, missing) => {
-            let step = progress.step(format!("waiting for {missing}"));
-            launch::wait_until_ready(layout, &record, options.timeout, &step)?;
-            step.done();
-            return Ok(false);
-        }
-        State::Failed(_) | State::Stopped => end(layout),
+    let (record, was_ready) = match state(layout) {
+        State::Failed(_) | State::Stopped => (None, false),
+        State::Ready(record) => (Some(record), true),
+        // An earlier `up` was interrupted, or did not wait.
+        State::Starting(record, _) => (Some(record), false),
+    };
+    if was_ready && layout.imported().exists() {
+        return Ok(false);
     }
-    prerequisites::demand()?;
-    prerequisites::check_disk(layout.state(), 2, "the cluster")?;
-    tools::build(cache, progress)?;
-    let archives = images::build_basic(cache)?;
+    if record.is_none() {
+        end(layout);
+        prerequisites::demand()?;
+        prerequisites::check_disk(layout.state(), 2, "the cluster")?;
+        tools::build(cache, progress)?;
+    }
 
+    let archives = images::build_basic(cache)?;
     let step = progress.step(format!("starting cluster `{}`", layout.name()));
-    let started = start(layout, options).and_then(|record| {
-        if options.detach {
-            // Whoever does not wait gets no image either before containerd answers.
-            return launch::import(&record, &archives);
-        }
-        step.note("importing images");
-        launch::import(&record, &archives)?;
-        launch::wait_until_ready(layout, &record, options.timeout, &step)
+    let started = record.map_or_else(|| start(layout, options), Ok).and_then(|record| {
+        complete(layout, &record, &archives, options.timeout, &step, options.detach)
     });
     if let Err(error) = started {
         // PID 1 writes it just before it ends, and knows better than who waited.
@@ -96,6 +92,34 @@ pub fn up(
     }
     step.done();
     Ok(true)
+}
+
+/// Starts a cluster that ends with the value or with this process, and waits until it is ready.
+/// Its folder is left behind: remove it with [`down`].
+///
+/// # Errors
+///
+/// As [`up`], and if a cluster of this name runs already.
+pub fn up_owned(
+    cache: &Cache,
+    layout: &Layout,
+    options: &UpOptions,
+    progress: &Progress,
+) -> Result<Node> {
+    let _lock = lock(layout, progress)?;
+    if Record::of(layout).is_some_and(|record| record.is_alive()) {
+        bail!("a cluster called `{}` runs already", layout.name());
+    }
+    end(layout);
+    prerequisites::demand()?;
+    prerequisites::check_disk(layout.state(), 2, "the cluster")?;
+    let tools = tools::build(cache, progress)?;
+    let archives = images::build_basic(cache)?;
+    let step = progress.step(format!("starting cluster `{}`", layout.name()));
+    let node = launch(layout, &tools, &options.program, options.audit)?;
+    complete(layout, node.record(), &archives, options.timeout, &step, options.detach)?;
+    step.done();
+    Ok(node)
 }
 
 /// Ends a cluster and removes its folder, or keeps what a next start can use. False if there was
@@ -131,11 +155,11 @@ pub fn state(layout: &Layout) -> State {
             Err(_) => State::Stopped,
         };
     }
-    let kubeconfig = layout.kubeconfig();
+    let (kubeconfig, started) = (layout.kubeconfig(), layout.started_at());
     let asked = network::network_runtime(&record).and_then(|runtime| {
         let task = runtime.spawn(async move {
             let client = launch::client(&kubeconfig).await?;
-            launch::missing(&client).await
+            launch::missing(&client, started).await
         });
         runtime.block_on(task)?
     });
@@ -162,12 +186,25 @@ pub fn supervise(cache: &Cache, layout: &Layout, options: &UpOptions) -> Result<
     bail!("{reason}");
 }
 
+/// Imports images, then waits until pods can be made.
+fn complete(
+    layout: &Layout,
+    record: &Record,
+    archives: &[PathBuf],
+    timeout: Duration,
+    step: &Step,
+    detach: bool,
+) -> Result<()> {
+    step.note("importing images");
+    launch::import(record, archives)?;
+    fs::write(layout.imported(), "").context("cannot write the mark of imported images")?;
+    if detach { Ok(()) } else { launch::wait_until_ready(layout, record, timeout, step) }
+}
+
 /// Starts the supervisor and waits until it has started the node.
 fn start(layout: &Layout, options: &UpOptions) -> Result<Record> {
     layout.create()?;
-    for leftover in [layout.record(), layout.failure(), layout.started()] {
-        fs::remove_file(leftover).ok();
-    }
+    layout.forget_last_start();
     let log = fs::File::create(layout.logs().join("supervisor.log"))
         .context("cannot make the supervisor's log")?;
     let mut command = Command::new(&options.program);
