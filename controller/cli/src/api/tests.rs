@@ -9,10 +9,10 @@ fn name(text: &str) -> SecretName {
     text.parse().unwrap()
 }
 
-fn refused(action: Action, status: u16, body: &str) -> Error {
+fn refused(action: &Action, status: u16, body: &str) -> Error {
     let answer =
         Response::builder().status(status).body(Zeroizing::new(body.as_bytes().to_vec())).unwrap();
-    Error::new(&action, Cause::Refused(Refusal::read(&answer)))
+    Error::new(action, Cause::Refused(Refusal::read(&answer)))
 }
 
 fn said(error: &Error) -> String {
@@ -122,7 +122,7 @@ fn a_refusal_says_what_was_tried_and_why_not(
     #[case] body: &str,
     #[case] expected: &str,
 ) {
-    assert_eq!(said(&refused(action, status, body)), expected);
+    assert_eq!(said(&refused(&action, status, body)), expected);
 }
 
 #[rstest]
@@ -140,5 +140,5 @@ fn a_refusal_says_what_was_tried_and_why_not(
     "ask for the right that `kubectl auth can-i list /secrets/v1/secret/default/a/` checks"
 )]
 fn a_hint_is_something_to_do(#[case] action: Action, #[case] status: u16, #[case] hint: &str) {
-    assert_eq!(refused(action, status, "").hint().as_deref(), Some(hint));
+    assert_eq!(refused(&action, status, "").hint().as_deref(), Some(hint));
 }
