@@ -270,8 +270,8 @@ pub fn check_service_id(text: &str) -> Result<(), OwnershipError> {
 /// Two neighbours in a chain, if the outer Space does not let the inner one be there.
 fn conflict<'a>(pair: &[Binding<'a>]) -> Option<(Binding<'a>, Binding<'a>)> {
     let [outer, inner] = pair else { return None };
-    let is_child = outer.prefix.len() < inner.prefix.len()
-        && outer.space.children.contains(&inner.space.name);
+    let is_child =
+        outer.prefix.len() < inner.prefix.len() && outer.space.children.contains(&inner.space.name);
     (outer.space.name != inner.space.name && !is_child).then_some((*outer, *inner))
 }
 

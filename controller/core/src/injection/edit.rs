@@ -190,10 +190,9 @@ fn planned(index: usize, injection: &ContainerInjection) -> ContainerFiles {
 }
 
 fn install_container(settings: &Settings) -> Value {
-    let command = ["/agent", "copy", pod::AGENT_DIRECTORY];
+    let command = ["/agent", "copy", INSTALL];
     let mut container = our_container(pod::INSTALL_CONTAINER, &command, AGENT_MEBIBYTES, settings);
-    container["volumeMounts"] =
-        json!([{"name": pod::AGENT_VOLUME, "mountPath": pod::AGENT_DIRECTORY}]);
+    container["volumeMounts"] = json!([{"name": pod::AGENT_VOLUME, "mountPath": INSTALL}]);
     container
 }
 
@@ -294,6 +293,10 @@ pub(super) const EXEC_PATHS: [&str; 5] = [
     "/lifecycle/postStart/exec/command",
     "/lifecycle/preStop/exec/command",
 ];
+
+/// Where the init container sees the agent's volume. Not where others do: in our own image
+/// `/watchword` is a program.
+const INSTALL: &str = "/watchword-install";
 
 const TOKENS: &str = "/var/run/watchword";
 const ENV_CACHE: &str = "/var/run/watchword-env";
