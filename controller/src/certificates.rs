@@ -37,7 +37,7 @@ use crate::{
 
 use self::{
     cluster::{Cluster, ClusterError, Observation},
-    plan::{CertificatePlan, plan},
+    plan::plan,
 };
 
 /// Runs the role until the process ends.
@@ -102,28 +102,26 @@ impl Keeper {
     /// Observes, plans and applies until there is nothing left to do.
     async fn settle(&self) -> Result<(), ClusterError> {
         for _ in 0..ROUNDS {
-            let observation = self.cluster.observe().await?;
-            self.ends.report(&observation);
-            let now = Timestamp::now();
-            let plan = plan(&observation.facts, self.rotate_before, now);
-            if plan.is_empty() {
+            let round = time::timeout(TIMEOUT, self.round());
+            if round.await.map_err(|_| ClusterError::Timeout)?? {
                 return Ok(());
             }
-            self.apply(&plan, observation, now).await?;
         }
         Err(ClusterError::Unsettled)
     }
 
-    async fn apply(
-        &self,
-        plan: &CertificatePlan,
-        observation: Observation,
-        now: Timestamp,
-    ) -> Result<(), ClusterError> {
+    /// One round; whether there was nothing to do.
+    async fn round(&self) -> Result<bool, ClusterError> {
+        let observation = self.cluster.observe().await?;
+        self.ends.report(&observation);
+        let now = Timestamp::now();
+        let plan = plan(&observation.facts, self.rotate_before, now);
+        if plan.is_empty() {
+            return Ok(true);
+        }
         info!(?plan, "changing the certificates");
-        time::timeout(TIMEOUT, self.cluster.apply(plan, observation, now))
-            .await
-            .map_err(|_| ClusterError::Timeout)?
+        self.cluster.apply(&plan, observation, now).await?;
+        Ok(false)
     }
 }
 
@@ -178,5 +176,5 @@ const DEBOUNCE: Duration = Duration::from_millis(200);
 /// two that another writer may spoil.
 const ROUNDS: usize = 5;
 
-/// How long carrying a plan out may take.
+/// How long one round may take.
 const TIMEOUT: Duration = Duration::from_secs(20);

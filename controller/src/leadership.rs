@@ -150,7 +150,8 @@ impl Candidate {
     async fn run(&mut self, timing: Timing) {
         loop {
             // While leading, a round must not last longer than leadership does.
-            let end = self.election.leads_until().unwrap_or_else(|| Instant::now() + timing.renew);
+            let now = Instant::now();
+            let end = self.election.leads_until(now).unwrap_or(now + timing.renew);
             match time::timeout_at(end, self.round()).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => {
@@ -168,8 +169,9 @@ impl Candidate {
             }
             self.publish();
 
-            let pause = Instant::now() + timing.retry.mul_f64(0.8 + backoff::random() * 0.4);
-            let end = self.election.leads_until();
+            let now = Instant::now();
+            let pause = now + timing.retry.mul_f64(0.8 + backoff::random() * 0.4);
+            let end = self.election.leads_until(now);
             time::sleep_until(end.map_or(pause, |end| end.min(pause))).await;
             self.publish();
         }
@@ -233,3 +235,142 @@ fn is_conflict(error: &kube::Error) -> bool {
 
 /// How long giving up may take: it is a courtesy, and the process is ending.
 const RESIGNATION: Duration = Duration::from_secs(3);
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    };
+
+    use http::{Method, Request, Response};
+    use kube::client::Body;
+    use serde_json::{Value, json};
+    use tower_test::mock;
+
+    use super::*;
+
+    /// An API server with one lease, which can be cut off.
+    #[derive(Clone, Default)]
+    struct Server {
+        cut: Arc<AtomicBool>,
+        requests: Arc<AtomicUsize>,
+    }
+
+    impl Server {
+        fn lease(&self) -> Lease {
+            let (service, mut handle) = mock::pair::<Request<Body>, Response<Body>>();
+            let server = self.clone();
+            tokio::spawn(async move {
+                let mut lease: Option<Value> = None;
+                let mut unanswered = Vec::new();
+                while let Some((request, send)) = handle.next_request().await {
+                    server.requests.fetch_add(1, Ordering::SeqCst);
+                    if server.cut.load(Ordering::SeqCst) {
+                        unanswered.push(send);
+                        continue;
+                    }
+                    let (status, body) = match (request.method().clone(), &lease) {
+                        (Method::GET, None) => (404, status(404)),
+                        (Method::GET, Some(lease)) => (200, lease.clone()),
+                        (_, current) => {
+                            let body = request.into_body().collect_bytes().await.unwrap();
+                            let mut written: Value = serde_json::from_slice(&body).unwrap();
+                            let version =
+                                |lease: &Value| lease["metadata"]["resourceVersion"].clone();
+                            let before = current.as_ref().map_or(Value::Null, version);
+                            if version(&written) == before {
+                                let next =
+                                    before.as_str().unwrap_or("0").parse::<u64>().unwrap() + 1;
+                                written["metadata"]["resourceVersion"] = next.to_string().into();
+                                lease = Some(written.clone());
+                                (200, written)
+                            } else {
+                                (409, status(409))
+                            }
+                        }
+                    };
+                    let body = Body::from(serde_json::to_vec(&body).unwrap());
+                    send.send_response(Response::builder().status(status).body(body).unwrap());
+                }
+            });
+            Lease {
+                client: Client::new(service, "watchword-system"),
+                identity: "a".to_owned(),
+                name: "watchword-test",
+                namespace: "watchword-system".to_owned(),
+                timing: Timing::default(),
+            }
+        }
+    }
+
+    fn status(code: u16) -> Value {
+        let reason = if code == 404 { "NotFound" } else { "Conflict" };
+        json!({ "kind": "Status", "status": "Failure", "code": code, "reason": reason })
+    }
+
+    async fn until(leading: &mut watch::Receiver<bool>, wanted: bool) {
+        let changed = leading.wait_for(|leading| *leading == wanted);
+        time::timeout(Duration::from_secs(60), changed).await.unwrap().unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_leader_that_cannot_renew_stops_in_time_does_not_hammer_and_leads_again() {
+        let server = Server::default();
+        let campaign = server.lease().campaign();
+        let mut leading = campaign.leading();
+        until(&mut leading, true).await;
+        let before = server.requests.load(Ordering::SeqCst);
+
+        server.cut.store(true, Ordering::SeqCst);
+        let cut = Instant::now();
+        until(&mut leading, false).await;
+        assert!(cut.elapsed() <= Timing::default().renew);
+        time::sleep(Duration::from_secs(60)).await;
+        assert!(server.requests.load(Ordering::SeqCst) - before < 12);
+
+        server.cut.store(false, Ordering::SeqCst);
+        until(&mut leading, true).await;
+        campaign.resign().await;
+        assert!(!*leading.borrow());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn work_runs_while_this_replica_leads_and_is_dropped_with_leadership() {
+        struct Running(Arc<AtomicUsize>);
+
+        impl Drop for Running {
+            fn drop(&mut self) {
+                self.0.fetch_sub(1, Ordering::SeqCst);
+            }
+        }
+
+        let server = Server::default();
+        let (trigger, shutdown) = Shutdown::channel();
+        let running = Arc::new(AtomicUsize::new(0));
+        let lead = tokio::spawn({
+            let (lease, running) = (server.lease(), Arc::clone(&running));
+            async move {
+                let work = || async {
+                    running.fetch_add(1, Ordering::SeqCst);
+                    let _running = Running(Arc::clone(&running));
+                    std::future::pending::<Result<(), std::convert::Infallible>>().await
+                };
+                lease.lead(&shutdown, work).await
+            }
+        });
+        let settle = || time::sleep(Duration::from_secs(30));
+
+        settle().await;
+        assert_eq!(running.load(Ordering::SeqCst), 1);
+        server.cut.store(true, Ordering::SeqCst);
+        settle().await;
+        assert_eq!(running.load(Ordering::SeqCst), 0);
+        server.cut.store(false, Ordering::SeqCst);
+        settle().await;
+        assert_eq!(running.load(Ordering::SeqCst), 1);
+        trigger.request();
+        assert!(lead.await.unwrap().is_ok());
+        assert_eq!(running.load(Ordering::SeqCst), 0);
+    }
+}

@@ -78,7 +78,7 @@ async fn serve_with(
             break config;
         }
         tokio::select! {
-            () = identity.wait(poll) => {}
+            () = identity.wait(poll.min(FIRST_POLL)) => {}
             () = shutdown.requested() => return Ok(()),
         }
     };
@@ -225,6 +225,9 @@ const HTTP2: &[u8] = b"h2";
 
 /// How often the files are read: kubelet itself takes up to a minute and a half.
 const POLL: Duration = Duration::from_secs(10);
+
+/// How often the files are read as long as nothing is served.
+const FIRST_POLL: Duration = Duration::from_secs(1);
 
 /// How long before its end a certificate makes the process unready: then another replica, or at
 /// least an alarm, has time to come.

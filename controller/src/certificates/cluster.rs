@@ -71,7 +71,7 @@ pub(super) enum ClusterError {
     Issue(#[from] IssueError),
     #[error("cannot read {kind} `{name}`")]
     Read { kind: &'static str, name: &'static str, source: kube::Error },
-    #[error("cannot write the objects in time")]
+    #[error("cannot read and write the objects in time")]
     Timeout,
     #[error("the objects change as fast as they are written")]
     Unsettled,

@@ -125,12 +125,12 @@ impl Election {
 
     /// Whether this candidate leads.
     pub fn leads(&self, now: Instant) -> bool {
-        self.leads_until().is_some_and(|end| now < end)
+        self.leads_until(now).is_some()
     }
 
-    /// When leadership ends unless it is renewed; `None` if there is none.
-    pub fn leads_until(&self) -> Option<Instant> {
-        self.renewed.map(|renewed| renewed + self.timing.renew)
+    /// When leadership ends unless it is renewed; `None` if there is none now.
+    pub fn leads_until(&self, now: Instant) -> Option<Instant> {
+        self.renewed.map(|renewed| renewed + self.timing.renew).filter(|end| now < *end)
     }
 
     /// Ends leadership at once. What to write so that others need not wait, if it is ours.

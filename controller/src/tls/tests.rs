@@ -306,6 +306,30 @@ async fn a_client_that_says_nothing_is_cut_off() {
 }
 
 #[tokio::test]
+async fn an_old_http2_connection_is_told_to_go_away() {
+    let age = Duration::from_millis(100);
+    let server = Server::start(Limits { age, ..Limits::default() }, None).await;
+    let mut config = server.client();
+    config.alpn_protocols = vec![HTTP2.to_vec()];
+    let mut stream = server.connect(config).await.unwrap();
+    let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+    stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
+    stream.write_all(&settings).await.unwrap();
+
+    // Frames: 24 bits of length, 8 bits of type, 5 bytes, then as many as the length says.
+    loop {
+        let mut head = [0; 9];
+        let read = timeout(Duration::from_secs(5), stream.read_exact(&mut head));
+        read.await.expect("no GOAWAY in time").expect("closed without GOAWAY");
+        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+        if head[3] == 7 {
+            break;
+        }
+        stream.read_exact(&mut vec![0; length as usize]).await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn a_client_that_dribbles_its_headers_is_cut_off() {
     let server = Server::start(limits(), None).await;
     let mut stream = server.connect(server.client()).await.unwrap();
