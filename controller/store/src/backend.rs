@@ -2,7 +2,7 @@
 //!
 //! A back end is a map from names to bytes with compare-and-swap. It sees ciphertext and nothing
 //! else, and need not be trusted with more than to keep it. What the store asks of it, and what the
-//! suite in [`crate::conformance`] checks:
+//! suite of the feature `testing` (`conformance`) checks:
 //!
 //! - `get` sees every change that was acknowledged before it began, by whichever replica;
 //! - `create`, `replace` and `delete` happen whole or not at all, and are durable when they return;
