@@ -29,7 +29,7 @@ use serde::{Deserialize, Serialize};
 )]
 #[cfg_attr(test, kube(cel))]
 #[x_kube(
-    validation = Rule::new("has(self.store)").message("exactly one of store must be set")
+    validation = Rule::new("has(self.store)").message("a resolver is of some kind: set store")
 )]
 #[serde(rename_all = "camelCase")]
 pub struct SecretResolverSpec {
