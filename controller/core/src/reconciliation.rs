@@ -363,4 +363,5 @@ pub fn settles_at(observed: &Observed, now: Timestamp) -> Option<Timestamp> {
 const KEPT_REVISIONS: usize = 10;
 
 #[cfg(test)]
+#[allow(clippy::needless_pass_by_value)] // JSON literals are handed over where they are made.
 mod tests;

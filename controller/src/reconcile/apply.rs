@@ -138,6 +138,7 @@ impl Workload<'_> {
         let digest = canonical_json(self.manifest);
         if let Some(last) = context.memory.applied(key)
             && last.digest == digest
+            && !(self.replace && last.outcome == Outcome::Kept)
             && Some(last.fingerprint.as_str()) == self.before
             && now.duration_since(last.at) < RESYNC
         {
@@ -202,7 +203,8 @@ impl Workload<'_> {
             Some(_) => return,
         };
         let kind = self.kind.kind();
-        info!(kind, name = self.name, generation = object.metadata.generation, "{verb} a workload");
+        let generation = object.metadata.generation;
+        info!(kind, name = self.name, generation, reason, "applied a workload");
         happened.push((reason, format!("{verb} the {kind} `{}`.", self.name)));
     }
 }

@@ -57,6 +57,7 @@ fn is_injected(pod: &Pod) -> bool {
 const PATIENCE: SignedDuration = SignedDuration::from_secs(10);
 
 #[cfg(test)]
+#[allow(clippy::needless_pass_by_value)] // JSON literals are handed over where they are made.
 mod tests {
     use rstest::rstest;
     use serde_json::{Value, json};

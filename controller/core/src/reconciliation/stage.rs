@@ -242,6 +242,7 @@ const START_FAILURES: [&str; 7] = [
 ];
 
 #[cfg(test)]
+#[allow(clippy::needless_pass_by_value)] // JSON literals are handed over where they are made.
 mod tests {
     use rstest::rstest;
     use serde_json::{Value, json};

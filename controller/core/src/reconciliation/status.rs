@@ -181,6 +181,10 @@ fn available(observed: &Observed, counts: Counts, state: &TaskState) -> Verdict 
             Verdict::new(Truth::True, "ScaledToZero", message)
         }
         (None, _) if live == 0 => Verdict::new(Truth::False, "NoPods", message),
+        // A container without readiness probe is Ready while its agent waits.
+        (_, Some("TASK_STARTING")) if ready >= wanted => {
+            Verdict::new(Truth::False, "SecretsPending", message)
+        }
         _ if ready >= wanted => {
             Verdict::new(Truth::True, "Ready", format!("{ready} of {wanted} pods are ready."))
         }
