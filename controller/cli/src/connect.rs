@@ -190,12 +190,21 @@ async fn open(
     let stream = timeout(CONNECT_TIME, handshake)
         .await
         .map_err(|_| Error::TimedOut)?
-        .map_err(|cause| Error::Handshake { name: name.to_owned(), cause })?;
+        .map_err(|cause| handshake_failure(name, cause))?;
     let (sender, connection) =
         http1::handshake(TokioIo::new(stream)).await.map_err(Error::Exchange)?;
     // It ends with the sender; what goes wrong in it, the sender's caller hears.
     tokio::spawn(connection);
     Ok(Connection { authorization, host, sender })
+}
+
+/// A failed handshake: somebody else answers, or nobody who speaks TLS 1.3.
+fn handshake_failure(name: &str, cause: io::Error) -> Error {
+    let name = name.to_owned();
+    match cause.get_ref().and_then(|cause| cause.downcast_ref()) {
+        Some(rustls::Error::InvalidCertificate(_)) => Error::Distrust { name, cause },
+        _ => Error::Handshake { name, cause },
+    }
 }
 
 /// An open connection to a store.
@@ -301,9 +310,15 @@ pub(crate) enum Error {
         #[source]
         cause: io::Error,
     },
+    #[error("cannot trust what answers as `{name}`")]
+    Distrust {
+        name: String,
+        #[source]
+        cause: io::Error,
+    },
     #[error("the connection to the store broke")]
     Exchange(#[source] hyper::Error),
-    #[error("cannot trust what answers as `{name}`")]
+    #[error("cannot begin TLS 1.3 with what answers as `{name}`")]
     Handshake {
         name: String,
         #[source]

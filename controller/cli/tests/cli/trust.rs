@@ -59,3 +59,18 @@ fn no_token_is_said_before_anything_is_connected() {
          hint: set WATCHWORD_TOKEN or give --token-file\n"
     );
 }
+
+#[test]
+fn what_speaks_no_tls_is_told_from_what_is_not_trusted() {
+    let store = FakeStore::start();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("https://localhost:{}", listener.local_addr().unwrap().port());
+    std::thread::spawn(move || listener.accept().map(drop));
+    let ann = Person::who_trusts(&store.authority, &address);
+
+    let said = ann.runs(&["store", "status"]);
+
+    assert_eq!(said.status, 1);
+    let expected = "error: cannot begin TLS 1.3 with what answers as `localhost`: ";
+    assert!(said.stderr.starts_with(expected), "{said:?}");
+}
