@@ -58,23 +58,19 @@ done_
 
 step "Installing Watchword"
 installed=1
-hack/install.sh manifests/overlays/dev
+hack/install.sh manifests/overlays/demo
 done_
 
 step "Storing two secrets: shop/db-password and shop/tls-key"
 watchword() { in_cluster "$programs/watchword" "$@"; }
 store() { # PATH FILE: a second demo gives the secret a new value
-  watchword secret create "$1" --file "$2" 2>"$logs/secret.log" ||
-    watchword secret update "$1" --file "$2" || { cat "$logs/secret.log" >&2; fail "cannot store $1"; }
+  if watchword secret create "$1" --file "$2" 2>"$logs/secret.log"; then return; fi
+  watchword secret update "$1" --file "$2" || { cat "$logs/secret.log" >&2; fail "cannot store $1"; }
+  updated=1
 }
 # No newline at the end: what is stored is what the variable holds, byte for byte.
 printf '%s' "$(head -c 18 /dev/urandom | base64)" >"$secrets/db-password"
 head -c 300 /dev/urandom | base64 -w 64 >"$secrets/tls-key"
-for ((i = 0; ; i++)); do
-  if watchword store status >"$logs/store.log" 2>&1; then break; fi
-  ((i < 30)) || { cat "$logs/store.log" >&2; fail "the store does not answer"; }
-  sleep 1
-done
 store shop/db-password "$secrets/db-password"
 store shop/tls-key "$secrets/tls-key"
 watchword secret list shop >&2
@@ -88,8 +84,9 @@ for ((i = 0; ; i++)); do
   ((i < 60)) || fail "the controller makes no Deployment of it"
   sleep 1
 done
-# A demo that runs again has given the secrets new values, which running pods take when they start.
-kubectl --namespace shop delete pods --selector watchword.dev/task-definition=web --wait >/dev/null
+# A demo that runs again has given the secrets new values, which pods take when they start.
+[[ -z ${updated:-} ]] ||
+  kubectl --namespace shop delete pods --selector watchword.dev/task-definition=web --wait >/dev/null
 kubectl --namespace shop rollout status deployment/web --timeout=120s >&2
 kubectl --namespace shop get taskdefinition web >&2
 done_
@@ -98,7 +95,7 @@ step "Looking for the values"
 value=$(<"$secrets/db-password")
 pod=$(kubectl --namespace shop get pods --selector watchword.dev/task-definition=web \
   --field-selector status.phase=Running --output 'jsonpath={.items[0].metadata.name}')
-inside() { kubectl --namespace shop exec "$pod" -- "$@"; }
+inside() { kubectl --namespace shop exec "$pod" --container web -- "$@"; }
 file=/mnt/mesos/sandbox/certs/tls.key
 show() { printf '      %-46s %s\n' "$1" "$2"; }
 verdict() { # WHERE COUNT: what must hold no value

@@ -35,3 +35,11 @@ for kind in mutating validating; do
   done
 done
 note "the API server trusts the webhook"
+
+# A store that opens by itself does so a moment after it has become ready; one that does not waits
+# for people.
+if [[ -n $(kubectl get secretstores default --output 'jsonpath={.spec.autoUnseal}' 2>/dev/null) ]]; then
+  kubectl wait secretstore/default --for=jsonpath='{.status.sealed}'=false --timeout=60s >/dev/null ||
+    { show_failure; fail "the store does not unseal itself"; }
+  note "the store is unsealed"
+fi

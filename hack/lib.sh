@@ -62,17 +62,17 @@ show_failure() {
     kubectl get pods --all-namespaces --output wide || return 0
     for namespace in watchword-system ${1:-}; do
       printf '\n%s--- events in %s%s\n' "$bold" "$namespace" "$plain"
-      kubectl --namespace "$namespace" get events --sort-by .lastTimestamp | tail -n 25
+      kubectl --namespace "$namespace" get events --sort-by .lastTimestamp | tail -n 15 | cut -c -300
     done
     if [[ -n ${1:-} ]]; then
       printf '\n%s--- task definitions in %s%s\n' "$bold" "$1" "$plain"
-      kubectl --namespace "$1" get taskdefinitions --output wide
+      kubectl --namespace "$1" get taskdefinitions --output wide | cut -c -300
       kubectl --namespace "$1" logs --selector watchword.dev/inject=true --all-containers --tail 20 --prefix
     fi
     for role in certificates controller store webhook; do
       printf '\n%s--- log of %s%s\n' "$bold" "$role" "$plain"
       kubectl --namespace watchword-system logs --selector "app.kubernetes.io/component=$role" \
-        --all-containers --prefix --tail 40
+        --all-containers --tail 200 | { grep -v '"level":"DEBUG"' || true; } | tail -n 15 | cut -c -400
     done
   } >&2 2>&1 || true
 }
