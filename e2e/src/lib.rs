@@ -22,5 +22,6 @@ pub mod cluster;
 pub mod images;
 pub mod node;
 pub mod progress;
+pub mod watchword;
 
 pub use cluster::{Cluster, Namespace, run, wait_for};

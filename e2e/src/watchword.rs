@@ -1,0 +1,231 @@
+//! Watchword as stories use it: secrets through the command line, task definitions through the API
+//! server, and waiting for what a person would wait for.
+
+use std::env;
+use std::path::PathBuf;
+use std::process::{Output, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{ListParams, LogParams};
+use kube::{Api, ResourceExt};
+use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt;
+use watchword_crds::{TaskDefinition, names};
+
+use crate::cache::Cache;
+use crate::cluster::{Cluster, Namespace, wait_for};
+
+/// How long anything that should happen may take: long, because test machines are slow and shared;
+/// nothing waits longer than it must.
+pub const LIMIT: Duration = Duration::from_secs(120);
+
+impl Cluster {
+    /// Runs `watchword` with a standard input; its exit code is the caller's to judge.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be run: `WATCHWORD_CLI` names it, else it is where `make programs` puts it.
+    pub async fn watchword(&self, arguments: &[&str], input: &[u8]) -> Result<Output> {
+        let program = match env::var_os("WATCHWORD_CLI") {
+            Some(program) => PathBuf::from(program),
+            None => Cache::from_env()?.path().join("programs/watchword"),
+        };
+        let mut child = self
+            .command(&program)
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("cannot run `{}`", program.display()))?;
+        if let Some(mut stdin) = child.stdin.take() {
+            // It may end without having read all; its exit code says more than a broken pipe.
+            stdin.write_all(input).await.ok();
+        }
+        child.wait_with_output().await.context("cannot wait for `watchword`")
+    }
+
+    /// Creates a secret.
+    ///
+    /// # Errors
+    ///
+    /// The store refuses it.
+    pub async fn create_secret(&self, path: &str, value: impl AsRef<[u8]>) -> Result<()> {
+        self.said(&["secret", "create", path, "--file", "-"], value.as_ref()).await.map(drop)
+    }
+
+    /// Gives a secret a new value.
+    ///
+    /// # Errors
+    ///
+    /// The store refuses it.
+    pub async fn update_secret(&self, path: &str, value: impl AsRef<[u8]>) -> Result<()> {
+        self.said(&["secret", "update", path, "--file", "-"], value.as_ref()).await.map(drop)
+    }
+
+    /// Deletes a secret.
+    ///
+    /// # Errors
+    ///
+    /// The store refuses it.
+    pub async fn delete_secret(&self, path: &str) -> Result<()> {
+        self.said(&["secret", "delete", path], b"").await.map(drop)
+    }
+
+    async fn said(&self, arguments: &[&str], input: &[u8]) -> Result<Vec<u8>> {
+        let output = self.watchword(arguments, input).await?;
+        ensure!(
+            output.status.success(),
+            "`watchword {}` failed: {}",
+            arguments.join(" "),
+            String::from_utf8_lossy(&output.stderr)
+        );
+        Ok(output.stdout)
+    }
+
+    /// The audit lines of all replicas of the store that still have a log, oldest first for each.
+    ///
+    /// # Errors
+    ///
+    /// The logs cannot be read.
+    pub async fn audit(&self) -> Result<Vec<Value>> {
+        let pods: Api<Pod> = Api::namespaced(self.client(), names::NAMESPACE);
+        let of_store = ListParams::default().labels("app.kubernetes.io/component=store");
+        let mut lines = Vec::new();
+        for pod in pods.list(&of_store).await? {
+            let text = pods.logs(&pod.name_any(), &LogParams::default()).await?;
+            let entries = text.lines().filter_map(|line| serde_json::from_str(line).ok());
+            lines.extend(entries.filter(|line: &Value| line["kind"] == "audit"));
+        }
+        Ok(lines)
+    }
+}
+
+impl Namespace {
+    /// The path of a secret in this namespace's own space: `<namespace>/<name>`.
+    pub fn secret(&self, name: &str) -> String {
+        format!("{}/{name}", self.name())
+    }
+
+    /// Applies a TaskDefinition with this `spec`.
+    ///
+    /// # Errors
+    ///
+    /// The server refuses it; the error has its words.
+    pub async fn define(&self, name: &str, spec: &Value) -> Result<()> {
+        let definition = json!({
+            "apiVersion": "watchword.dev/v1alpha1",
+            "kind": "TaskDefinition",
+            "metadata": {"name": name},
+            "spec": spec,
+        });
+        self.apply(&definition.to_string()).await.map(drop)
+    }
+
+    /// The definition of this name.
+    ///
+    /// # Errors
+    ///
+    /// There is none.
+    pub async fn definition(&self, name: &str) -> Result<TaskDefinition> {
+        self.api().get(name).await.with_context(|| format!("cannot read task definition `{name}`"))
+    }
+
+    /// Waits until the definition is in this state of Mesos, and returns it.
+    ///
+    /// # Errors
+    ///
+    /// It is not, after [`LIMIT`].
+    pub async fn in_state(&self, name: &str, state: &str) -> Result<TaskDefinition> {
+        wait_for(&format!("`{name}` in {state}"), LIMIT, async || {
+            let definition = self.definition(name).await?;
+            let status = definition.status.clone().unwrap_or_default();
+            if status.state.as_deref() == Some(state) {
+                return Ok(definition);
+            }
+            bail!("{}", serde_json::to_string(&status).unwrap_or_default())
+        })
+        .await
+    }
+
+    /// Waits until a pod with these labels is in a phase, and returns the newest such pod.
+    ///
+    /// # Errors
+    ///
+    /// There is none, after [`LIMIT`].
+    pub async fn pod_with(&self, labels: &str, phase: &str) -> Result<Pod> {
+        let pods: Api<Pod> = self.api();
+        wait_for(&format!("a pod with {labels} in phase {phase}"), LIMIT, async || {
+            let list = pods.list(&ListParams::default().labels(labels)).await?;
+            let phase_of = |pod: &Pod| pod.status.as_ref().and_then(|status| status.phase.clone());
+            let seen: Vec<_> = list.iter().map(|pod| (pod.name_any(), phase_of(pod))).collect();
+            list.into_iter()
+                .filter(|pod| pod.metadata.deletion_timestamp.is_none())
+                .filter(|pod| phase_of(pod).as_deref() == Some(phase))
+                .max_by_key(|pod| pod.metadata.creation_timestamp.clone())
+                .with_context(|| format!("{seen:?}"))
+        })
+        .await
+    }
+
+    /// The name of the definition's newest pod, once it runs.
+    ///
+    /// # Errors
+    ///
+    /// None runs, after [`LIMIT`].
+    pub async fn running_pod(&self, definition: &str) -> Result<String> {
+        let labels = format!("{}={definition}", names::TASK_DEFINITION_LABEL);
+        Ok(self.pod_with(&labels, "Running").await?.name_any())
+    }
+}
+
+/// A task of image busybox that runs a shell command.
+pub fn task(name: &str, command: &str) -> Value {
+    json!({
+        "name": name,
+        "command": {"value": command, "environment": {"variables": []}},
+        "container": {
+            "type": "MESOS",
+            "mesos": {"image": {"type": "DOCKER", "docker": {"name": crate::images::BUSYBOX}}},
+            "volumes": [],
+        },
+        "kill_policy": {"grace_period": {"nanoseconds": 1_000_000_000}},
+    })
+}
+
+/// Gives a task a secret variable. `secret` is a path, or `path@key`.
+pub fn with_variable(mut task: Value, name: &str, secret: &str) -> Value {
+    let variable = json!({"name": name, "type": "SECRET", "secret": reference(secret)});
+    push(&mut task["command"]["environment"]["variables"], variable);
+    task
+}
+
+/// Gives a task a plain variable.
+pub fn with_plain(mut task: Value, name: &str, value: &str) -> Value {
+    push(&mut task["command"]["environment"]["variables"], json!({"name": name, "value": value}));
+    task
+}
+
+/// Gives a task a secret file. `secret` is a path, or `path@key`; `mode` is `RO` or `RW`.
+pub fn with_file(mut task: Value, path: &str, mode: &str, secret: &str) -> Value {
+    let source = json!({"type": "SECRET", "secret": reference(secret)});
+    let volume = json!({"mode": mode, "container_path": path, "source": source});
+    push(&mut task["container"]["volumes"], volume);
+    task
+}
+
+fn reference(secret: &str) -> Value {
+    let reference = match secret.split_once('@') {
+        None => json!({"name": secret}),
+        Some((name, key)) => json!({"name": name, "key": key}),
+    };
+    json!({"type": "REFERENCE", "reference": reference})
+}
+
+fn push(list: &mut Value, item: Value) {
+    if let Some(list) = list.as_array_mut() {
+        list.push(item);
+    }
+}
