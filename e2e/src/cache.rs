@@ -6,6 +6,7 @@
 //! tools/<module>-<stamp>/    binaries of one Go module
 //! images/<stamp>/            test programs and image archives
 //! clusters/<name>/           one cluster; kept while it runs, and after a failure
+//! locks/<name>               empty
 //! ```
 
 use std::env;
@@ -59,6 +60,11 @@ impl Cache {
     /// Where test programs and image archives are kept.
     pub fn images(&self) -> PathBuf {
         self.0.join("images")
+    }
+
+    /// Where locks are kept, one empty file for each cluster.
+    pub fn locks(&self) -> PathBuf {
+        self.0.join("locks")
     }
 
     /// Where clusters are kept, one folder for each.

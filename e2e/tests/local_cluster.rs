@@ -3,13 +3,17 @@
 //! It starts a cluster of its own, so it needs what local clusters need; it is skipped where the
 //! stories run on another kind of cluster.
 
+// Its helper functions are test code, which clippy cannot know.
+#![allow(clippy::unwrap_used)]
+
 use std::path::Path;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 use std::{env, fs, process, thread};
 
 use watchword_e2e::cache::Cache;
-use watchword_e2e::node::{Layout, Record};
+use watchword_e2e::node::{self, Layout, Record, UpOptions};
+use watchword_e2e::progress::Progress;
 
 #[test]
 fn a_cluster_comes_once_survives_its_starter_and_a_crash_leaves_only_empty_groups() {
@@ -57,6 +61,34 @@ fn a_cluster_comes_once_survives_its_starter_and_a_crash_leaves_only_empty_group
     assert!(!layout.state().exists());
     assert_eq!(groups(&second.cgroup), Vec::<String>::new());
     assert!(success(&name, &["down"]).contains("there is no cluster"));
+}
+
+#[test]
+fn a_cluster_that_a_test_holds_ends_with_the_value() {
+    if env::var_os("WATCHWORD_E2E_CLUSTER").is_none() {
+        eprintln!("skipped: the stories do not run on a local cluster");
+        return;
+    }
+    rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
+    let name = format!("held-{}", process::id());
+    let cache = Cache::from_env().unwrap();
+    let layout = Layout::new(&cache, &name.parse().unwrap());
+    let _down = Down(&name);
+    let options = UpOptions {
+        audit: true,
+        detach: false,
+        program: env!("CARGO_BIN_EXE_local-cluster").into(),
+        timeout: Duration::from_secs(120),
+    };
+
+    let node = node::up_owned(&cache, &layout, &options, &Progress::new()).unwrap();
+    let record = node.record().clone();
+    assert!(success(&name, &["kubectl", "get", "--raw", "/readyz"]).contains("ok"));
+    assert!(layout.logs().join("audit.log").exists());
+    drop(node);
+
+    assert!(!record.is_alive());
+    assert_eq!(groups(&record.cgroup), Vec::<String>::new());
 }
 
 /// Ends the cluster also when the test fails.

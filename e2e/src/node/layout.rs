@@ -20,12 +20,17 @@ pub(crate) const INSIDE_BIN: &str = "/run/wwbin";
 pub struct Layout {
     name: ClusterName,
     state: PathBuf,
+    lock: PathBuf,
 }
 
 impl Layout {
     /// The layout of the cluster called `name`.
     pub fn new(cache: &Cache, name: &ClusterName) -> Self {
-        Self { name: name.clone(), state: cache.clusters().join(name.as_str()) }
+        Self {
+            name: name.clone(),
+            state: cache.clusters().join(name.as_str()),
+            lock: cache.locks().join(name.as_str()),
+        }
     }
 
     /// The cluster's name.
@@ -92,10 +97,10 @@ impl Layout {
         }
     }
 
-    /// Keeps two commands from working on one cluster at a time; beside the folder, because the
-    /// folder goes.
-    pub(crate) fn lock(&self) -> PathBuf {
-        self.state.with_extension("lock")
+    /// Keeps two commands from working on one cluster at a time. It lies apart from the folder
+    /// and stays when that goes: whoever waits for it must be waiting for the same file.
+    pub(crate) fn lock(&self) -> &Path {
+        &self.lock
     }
 
     /// Makes the folders.

@@ -12,9 +12,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 use super::launch::{self, Node, launch, log_tail, remove_cgroup};
-use super::layout::Layout;
+use super::layout::{Layout, refuse_hidden};
 use super::process::{ProcessIdentity, Record, write_json};
-use super::{cgroup, network, prerequisites, tools};
+use super::tools::{self, Tools};
+use super::{cgroup, network, prerequisites};
 use crate::cache::{Cache, Lock};
 use crate::images;
 use crate::progress::{Progress, Step};
@@ -69,9 +70,7 @@ pub fn up(
     }
     if record.is_none() {
         end(layout);
-        prerequisites::demand()?;
-        prerequisites::check_disk(layout.state(), 2, "the cluster")?;
-        tools::build(cache, progress)?;
+        prepare(cache, layout, progress)?;
     }
 
     let archives = images::build_basic(cache)?;
@@ -111,9 +110,7 @@ pub fn up_owned(
         bail!("a cluster called `{}` runs already", layout.name());
     }
     end(layout);
-    prerequisites::demand()?;
-    prerequisites::check_disk(layout.state(), 2, "the cluster")?;
-    let tools = tools::build(cache, progress)?;
+    let tools = prepare(cache, layout, progress)?;
     let archives = images::build_basic(cache)?;
     let step = progress.step(format!("starting cluster `{}`", layout.name()));
     let node = launch(layout, &tools, &options.program, options.audit)?;
@@ -139,7 +136,6 @@ pub fn down(layout: &Layout, keep: bool, progress: &Progress) -> Result<bool> {
     if !keep {
         fs::remove_dir_all(layout.state())
             .with_context(|| format!("cannot remove `{}`", layout.state().display()))?;
-        fs::remove_file(layout.lock()).ok();
     }
     drop(lock);
     step.done();
@@ -184,6 +180,14 @@ pub fn supervise(cache: &Cache, layout: &Layout, options: &UpOptions) -> Result<
     let reason = node.wait()?;
     drop(node);
     bail!("{reason}");
+}
+
+/// Everything that can be refused before something runs.
+fn prepare(cache: &Cache, layout: &Layout, progress: &Progress) -> Result<Tools> {
+    refuse_hidden(layout.state())?;
+    prerequisites::demand()?;
+    prerequisites::check_disk(layout.state(), 2, "the cluster")?;
+    tools::build(cache, progress)
 }
 
 /// Imports images, then waits until pods can be made.
@@ -258,7 +262,7 @@ fn end(layout: &Layout) {
 }
 
 fn lock(layout: &Layout, progress: &Progress) -> Result<Lock> {
-    Lock::take(&layout.lock(), || {
+    Lock::take(layout.lock(), || {
         progress.say("another `local-cluster` works on this cluster; waiting for it");
     })
 }
