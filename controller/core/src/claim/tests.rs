@@ -118,18 +118,19 @@ fn judge_world(world: &Value) -> Result<String, Refusal> {
 }
 
 fn world() -> Value {
-    world_of(json!({"service": {"instances": 1}}))
+    world_of(&json!({"service": {"instances": 1}}))
 }
 
 fn adopted() -> Value {
     let selector = json!({"matchLabels": {"app": "web"}});
-    let mut world = world_of(json!({"adopt": {"selector": selector, "serviceAccountName": "web"}}));
+    let mut world =
+        world_of(&json!({"adopt": {"selector": selector, "serviceAccountName": "web"}}));
     world["owners"] = json!([]);
     world["pod"]["metadata"]["labels"] = json!({"app": "web"});
     world
 }
 
-fn world_of(run: Value) -> Value {
+fn world_of(run: &Value) -> Value {
     let reference = json!({"type": "REFERENCE", "reference": {"name": "shop/db"}});
     let definition = json!({
         "apiVersion": "watchword.dev/v1alpha1",

@@ -125,12 +125,12 @@ impl InjectionPlan {
                 (_, 1) => pod::FILES_CONTAINER.to_owned(),
                 (number, _) => format!("{}-{number}", pod::FILES_CONTAINER),
             };
-            self.files_container(name, writer, settings)
+            self.files_container(&name, writer, settings)
         });
         install.into_iter().chain(writers).collect()
     }
 
-    fn files_container(&self, name: String, writer: &FilesContainer, settings: &Settings) -> Value {
+    fn files_container(&self, name: &str, writer: &FilesContainer, settings: &Settings) -> Value {
         let injections = || writer.of.iter().map(|&index| (index, &self.containers[index]));
         let plan = FilePlan { containers: injections().map(|(i, one)| planned(i, one)).collect() };
         let mut mounts = Vec::new();
@@ -149,7 +149,7 @@ impl InjectionPlan {
         // What is written to tmpfs counts against the memory of the container that writes it, and
         // before that the answer stands there too, in base64 and decoded.
         let mebibytes = 4 * injections().map(|(_, one)| one.files.len()).sum::<usize>();
-        let mut container = our_container(&name, &["/agent", "files"], mebibytes, settings);
+        let mut container = our_container(name, &["/agent", "files"], mebibytes, settings);
         container["env"] = json!([
             variable(env_names::WATCHWORD_STORE, &settings.store_url),
             variable(env_names::WATCHWORD_CA, &settings.ca_bundle),

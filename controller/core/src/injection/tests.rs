@@ -303,9 +303,10 @@ fn inject(pod: &Value, revision: &TaskRevisionSpec, delivery: Delivery) -> Resul
     mutate(pod, &revision::name(revision), revision, &settings).map(|mutation| mutation.pod)
 }
 
+#[allow(clippy::needless_pass_by_value, reason = "callers write `json!(…)`")]
 fn revision(tasks: Value) -> TaskRevisionSpec {
     let spec: TaskDefinitionSpec = serde_json::from_value(json!({
-        "tasks": merged(tasks),
+        "tasks": merged(&tasks),
         "run": {"adopt": {"selector": {}, "serviceAccountName": "web"}},
     }))
     .unwrap();
@@ -313,7 +314,7 @@ fn revision(tasks: Value) -> TaskRevisionSpec {
 }
 
 /// Tasks of one name become one.
-fn merged(tasks: Value) -> Vec<Value> {
+fn merged(tasks: &Value) -> Vec<Value> {
     let mut merged: Vec<Value> = Vec::new();
     for task in tasks.as_array().unwrap() {
         match merged.iter_mut().find(|other| other["name"] == task["name"]) {
@@ -337,6 +338,7 @@ fn file(task_name: &str, path: &str, mode: &str) -> Value {
     task(task_name, json!([]), json!([volume(path, mode)]))
 }
 
+#[allow(clippy::needless_pass_by_value, reason = "callers write `json!(…)`")]
 fn task(name: &str, variables: Value, volumes: Value) -> Value {
     json!({
         "name": name,
