@@ -53,7 +53,11 @@ pub async fn run(args: WebhookArgs, shared: Shared) -> io::Result<()> {
         shutdown: shared.shutdown,
         readiness: shared.readiness,
     });
-    tokio::try_join!(serve, async { Ok(follow.await) }).map(drop)
+    let follow = async {
+        follow.await;
+        Ok(())
+    };
+    tokio::try_join!(serve, follow).map(drop)
 }
 
 /// What reviews are answered from.

@@ -1,5 +1,7 @@
 //! Mesos' validation, case by case: `vectors/mesos-validation.json` says what Mesos answers.
 
+#![allow(clippy::unwrap_used)] // tests; clippy.toml does not reach helpers of integration tests
+
 use rstest::rstest;
 use serde_json::{Value, json};
 use watchword_core::mesos::{self, Violation};
