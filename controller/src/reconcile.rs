@@ -323,6 +323,7 @@ fn next(
 }
 
 /// What becomes of a definition whose reconcile failed.
+#[allow(clippy::needless_pass_by_value)] // kube's signature
 fn retry(definition: Arc<Guarded>, error: &Error, context: Arc<Context>) -> Action {
     let Ok(key) = key(Guarded::meta(&definition)) else { return Action::await_change() };
     let wait = context.failures.next(key.clone());
@@ -394,3 +395,7 @@ const SOONEST: Duration = Duration::from_secs(1);
 
 /// How often pods that wait are looked at.
 const WAITING: Duration = Duration::from_secs(6);
+
+#[cfg(test)]
+#[allow(clippy::needless_pass_by_value)] // JSON literals are handed over where they are made.
+mod tests;

@@ -139,6 +139,33 @@ impl Caches {
         );
     }
 
+    /// Caches that hold these objects and are filled by nobody.
+    #[cfg(test)]
+    pub(super) fn holding(objects: Held) -> Self {
+        fn store<K: Clone + Resource<DynamicType = ()> + 'static>(objects: Vec<K>) -> Store<K> {
+            let (store, mut writer) = reflector::store();
+            writer.apply_watcher_event(&watcher::Event::Init);
+            for object in objects {
+                writer.apply_watcher_event(&watcher::Event::InitApply(object));
+            }
+            writer.apply_watcher_event(&watcher::Event::InitDone);
+            store
+        }
+        let Held { definitions, deployments, jobs, pods, revisions } = objects;
+        Self {
+            adopted: store(Vec::new()),
+            cron_jobs: store(Vec::new()),
+            definitions: store(
+                definitions.into_iter().map(|one| DeserializeGuard(Ok(one))).collect(),
+            ),
+            deployments: store(deployments),
+            jobs: store(jobs),
+            labelled: store(pods),
+            revisions: store(revisions),
+            spaces: store(Vec::new()),
+        }
+    }
+
     /// The pods of a namespace that are or may be Watchword's concern.
     pub(super) fn pods(&self, namespace: &str) -> Vec<std::sync::Arc<Pod>> {
         let within = |pod: &Pod| pod.metadata.namespace.as_deref() == Some(namespace);
@@ -146,6 +173,17 @@ impl Caches {
         pods.extend(self.adopted.state_filter(within));
         pods
     }
+}
+
+/// What caches hold in a test.
+#[cfg(test)]
+#[derive(Default)]
+pub(super) struct Held {
+    pub(super) definitions: Vec<TaskDefinition>,
+    pub(super) deployments: Vec<Deployment>,
+    pub(super) jobs: Vec<Job>,
+    pub(super) pods: Vec<Pod>,
+    pub(super) revisions: Vec<TaskRevision>,
 }
 
 /// The names of the definitions that adopt this pod: of its namespace, and no others than its label

@@ -107,8 +107,12 @@ impl Memory {
     /// Of what is true now, what was not true last time; what is no longer true is forgotten.
     pub(super) fn news(&self, key: &Key, now: HashSet<String>) -> HashSet<String> {
         let mut told = lock(&self.told);
-        let before = told.insert(key.clone(), now.clone()).unwrap_or_default();
-        now.difference(&before).cloned().collect()
+        let news = match told.get(key) {
+            None => now.clone(),
+            Some(before) => now.difference(before).cloned().collect(),
+        };
+        told.insert(key.clone(), now);
+        news
     }
 
     /// Forgets a definition that is gone.
