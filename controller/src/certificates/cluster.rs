@@ -405,3 +405,6 @@ fn kind(configuration: Configuration) -> &'static str {
 
 /// The label of what we write.
 const LABEL: [&str; 2] = ["app.kubernetes.io/name", "watchword"];
+
+#[cfg(test)]
+mod tests;
