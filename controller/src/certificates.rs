@@ -2,7 +2,7 @@
 //!
 //! Under its lease it keeps, in Watchword's namespace, the Secret with the authority, a Secret per
 //! server and the ConfigMap with the bundle that clients trust; and `caBundle` of our two webhook
-//! configurations. Each round reads all of it by name, [`plan`]s and carries the plan out, once a
+//! configurations. Each round reads all of it by name, [plans](mod@plan) and carries it out, once a
 //! minute by the wall clock and within a second of a change to any of the objects.
 //!
 //! It reads and writes these objects and no others; its account may do no more. If the authority's
