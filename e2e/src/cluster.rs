@@ -19,6 +19,8 @@
 
 mod apply;
 mod diagnose;
+mod https;
+mod identity;
 mod local;
 mod namespace;
 mod pods;
@@ -37,6 +39,7 @@ use kube::{Client, Config};
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
+pub use https::{Answer, Https};
 pub use local::{EtcdEntry, LocalNode, Process};
 pub use namespace::Namespace;
 pub use pods::ExecOutput;
@@ -67,15 +70,7 @@ impl Cluster {
     }
 
     async fn connect(access: Access) -> Result<Self> {
-        let kubeconfig = match &access {
-            Access::Local { layout, .. } => Kubeconfig::read_from(layout.kubeconfig()),
-            // It may be a list of files, which are merged.
-            Access::Remote => Kubeconfig::read(),
-        };
-        let kubeconfig = kubeconfig.context("cannot read the kubeconfig")?;
-        let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
-            .await
-            .context("cannot use the kubeconfig")?;
+        let config = access.config().await?;
         let client = Client::try_from(config).context("cannot make a client")?;
         Ok(Self { client, access: Arc::new(access), namespaces: Arc::default() })
     }
@@ -165,6 +160,18 @@ enum Access {
 }
 
 impl Access {
+    async fn config(&self) -> Result<Config> {
+        let kubeconfig = match self {
+            Self::Local { layout, .. } => Kubeconfig::read_from(layout.kubeconfig()),
+            // It may be a list of files, which are merged.
+            Self::Remote => Kubeconfig::read(),
+        };
+        let kubeconfig = kubeconfig.context("cannot read the kubeconfig")?;
+        Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
+            .await
+            .context("cannot use the kubeconfig")
+    }
+
     fn from_env() -> Result<Self> {
         let set = |name| env::var(name).ok().filter(|value| !value.is_empty());
         let Some(name) = set("WATCHWORD_E2E_CLUSTER") else {

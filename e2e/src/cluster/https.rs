@@ -1,0 +1,187 @@
+//! HTTPS as an attacker speaks it: what goes out is written byte for byte, so that no client
+//! library makes a hostile path harmless or refuses to send half a request.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service};
+use kube::api::ListParams;
+use kube::{Api, ResourceExt};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use serde_json::Value;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use watchword_crds::names;
+
+use super::{Access, Cluster};
+
+/// One of Watchword's own services, spoken to from outside any pod.
+#[derive(Clone, Debug)]
+pub struct Https {
+    cluster: Cluster,
+    /// `store` or `webhook`.
+    role: String,
+    roots: Arc<RootCertStore>,
+}
+
+/// What a service answered.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Answer {
+    /// The status.
+    pub status: u16,
+    /// The body.
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    /// The body as JSON; null if it is none.
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_default()
+    }
+
+    /// The body as text.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+}
+
+/// Anything that bytes come from and go to.
+pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+impl Cluster {
+    /// A role of Watchword that serves HTTPS: `store` or `webhook`, trusted as agents trust it.
+    ///
+    /// # Errors
+    ///
+    /// If there is no CA bundle.
+    pub async fn https(&self, role: &str) -> Result<Https> {
+        let bundles: Api<ConfigMap> = Api::namespaced(self.client(), names::NAMESPACE);
+        let bundle = bundles.get("watchword-ca").await?.data.unwrap_or_default();
+        let pem = bundle.get("ca.crt").context("the ConfigMap `watchword-ca` has no ca.crt")?;
+        let mut roots = RootCertStore::empty();
+        for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
+            roots.add(certificate.context("a broken CA bundle")?)?;
+        }
+        Ok(Https { cluster: self.clone(), role: role.to_owned(), roots: Arc::new(roots) })
+    }
+}
+
+impl Https {
+    /// A plain connection, before any handshake.
+    ///
+    /// # Errors
+    ///
+    /// If nobody listens.
+    pub async fn connect(&self) -> Result<Box<dyn Stream>> {
+        let client = self.cluster.client();
+        match &*self.cluster.access {
+            Access::Local { .. } => {
+                let services: Api<Service> = Api::namespaced(client, names::NAMESPACE);
+                let service = services.get(&format!("watchword-{}", self.role)).await?;
+                let address = service.spec.and_then(|spec| spec.cluster_ip);
+                let address = address.context("the Service has no address")?;
+                let stream = TcpStream::connect((address.as_str(), 443)).await;
+                Ok(Box::new(stream.with_context(|| format!("cannot connect to {address}"))?))
+            }
+            Access::Remote => {
+                let pods: Api<Pod> = Api::namespaced(client, names::NAMESPACE);
+                let labels = format!("app.kubernetes.io/component={}", self.role);
+                let list = pods.list(&ListParams::default().labels(&labels)).await?;
+                let pod = list.items.first().context("the role has no pod")?.name_any();
+                let mut forwarded = pods.portforward(&pod, &[PORT]).await?;
+                Ok(Box::new(forwarded.take_stream(PORT).context("no stream")?))
+            }
+        }
+    }
+
+    /// A connection on which the handshake is done.
+    ///
+    /// # Errors
+    ///
+    /// If nobody listens, or the certificate is not the service's.
+    pub async fn handshake(&self) -> Result<TlsStream<Box<dyn Stream>>> {
+        let config = ClientConfig::builder()
+            .with_root_certificates(Arc::clone(&self.roots))
+            .with_no_client_auth();
+        let name = format!("watchword-{}.{}.svc", self.role, names::NAMESPACE);
+        let name = ServerName::try_from(name).context("a broken name")?;
+        let connector = TlsConnector::from(Arc::new(config));
+        connector.connect(name, self.connect().await?).await.context("the handshake failed")
+    }
+
+    /// Sends one request and reads the answer. `headers` are whole lines.
+    ///
+    /// # Errors
+    ///
+    /// If there is no answer within [`LIMIT`].
+    pub async fn send(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[String],
+        body: &[u8],
+    ) -> Result<Answer> {
+        let mut lines = vec![
+            format!("{method} {path} HTTP/1.1"),
+            "Host: watchword".to_owned(),
+            "Connection: close".to_owned(),
+            format!("Content-Length: {}", body.len()),
+        ];
+        lines.extend_from_slice(headers);
+        let head = format!("{}\r\n\r\n", lines.join("\r\n"));
+        let exchange = async {
+            let stream = self.handshake().await?;
+            let (mut reader, mut writer) = tokio::io::split(stream);
+            let write = async {
+                writer.write_all(head.as_bytes()).await?;
+                writer.write_all(body).await?;
+                writer.flush().await
+            };
+            let mut answer = Vec::new();
+            // Who refuses a body early does not read it to its end: then writing fails, and the
+            // answer says why. Some end without a word to TLS.
+            let (written, read) = tokio::join!(write, reader.read_to_end(&mut answer));
+            ensure!(!answer.is_empty(), "no answer; written: {written:?}, read: {read:?}");
+            parse(&answer)
+        };
+        timeout(LIMIT, exchange).await.with_context(|| format!("no answer to {method} {path}"))?
+    }
+
+    /// Asks with a token and JSON.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Https::send`].
+    pub async fn ask(
+        &self,
+        method: &str,
+        path: &str,
+        token: Option<&str>,
+        body: &Value,
+    ) -> Result<Answer> {
+        let token = token.map(|token| format!("Authorization: Bearer {token}"));
+        let json = Some("Content-Type: application/json".to_owned());
+        let headers: Vec<String> = token.into_iter().chain(json).collect();
+        let body = if body.is_null() { String::new() } else { body.to_string() };
+        self.send(method, path, &headers, body.as_bytes()).await
+    }
+}
+
+fn parse(answer: &[u8]) -> Result<Answer> {
+    let end = answer.windows(4).position(|four| four == b"\r\n\r\n").context("no headers")?;
+    let head = String::from_utf8_lossy(&answer[..end]).into_owned();
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
+    Ok(Answer { status: status.context("no status")?, body: answer[end + 4..].to_vec() })
+}
+
+/// Longer than any limit of the services.
+const LIMIT: Duration = Duration::from_secs(60);
+const PORT: u16 = 8443;
