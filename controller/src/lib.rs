@@ -18,6 +18,7 @@ pub mod backoff;
 pub mod certificates;
 pub mod chain;
 pub mod follow;
+pub mod guard;
 pub mod harden;
 pub mod leadership;
 pub mod listen;

@@ -57,6 +57,7 @@ mod poke;
 ///
 /// Never: what fails is tried again.
 pub async fn run(args: ControllerArgs, shared: Shared) -> Result<(), Infallible> {
+    crate::guard::watch(&shared);
     let Shared { client, identity, metrics, namespace, readiness, shutdown } = shared;
     let metrics = ReconcileMetrics::new(&metrics);
     let condition = readiness.condition("caches");

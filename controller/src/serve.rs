@@ -16,17 +16,18 @@ use kube::Client;
 use kube::runtime::reflector::Store as Cache;
 use tokio::sync::watch;
 use watchword_crds::{SecretResolver, SecretStore, Space, names};
-use watchword_protocol::{CHECK_PATH, RESOLVE_PATH};
+use watchword_protocol::{CHECK_PATH, ErrorCode, RESOLVE_PATH};
 use watchword_store::backend::file::{FileBackend, OpenFileError};
 use watchword_store::backend::kubernetes::KubernetesBackend;
 use watchword_store::{AnyBackend, Config, Store};
 
 use crate::args::StoreArgs;
 use crate::follow::follow;
+use crate::guard;
 use crate::run::Shared;
 use crate::tls::{self, ServeTls};
 
-use self::audit::{Audit, Entry};
+use self::audit::{Audit, Decision, Entry, Event, Subject};
 
 mod audit;
 mod authenticate;
@@ -67,6 +68,24 @@ impl Service {
         self.audit
             .write(Timestamp::now(), entry)
             .map_err(|error| Failure::unavailable("the audit log cannot be written", &error))
+    }
+
+    /// Writes an audit line about someone who could not say who they are. Of the container that
+    /// they speak of no more is kept than a container's name can have.
+    fn record_stranger(
+        &self,
+        event: Event,
+        container: Option<&str>,
+        failure: &Failure,
+    ) -> Result<(), Failure> {
+        let decision = match failure.code {
+            ErrorCode::Denied | ErrorCode::Unauthenticated => Decision::Denied,
+            _ => Decision::Failed,
+        };
+        let kept = container.map(|name| name.chars().take(MAX_NAME_CHARACTERS).collect::<String>());
+        let subject = Subject::Nobody { container: kept.as_deref() };
+        let cause = Some(failure.message.as_str());
+        self.record(&Entry { event, decision, subject, path: None, version: None, cause })
     }
 }
 
@@ -110,6 +129,7 @@ pub async fn run(args: StoreArgs, shared: Shared) -> Result<(), ServeError> {
         spaces: follow(&shared),
         stores: follow(&shared),
     });
+    guard::watch(&shared);
     let (client_ca, authorities) = watch::channel(String::new());
     tokio::spawn(client_ca::follow(shared.client.clone(), client_ca, shared.shutdown.clone()));
     tokio::spawn(report_caches(service.clone(), shared.clone()));
@@ -160,6 +180,9 @@ const MAX_REQUEST_BYTES: usize = 64 << 10;
 
 /// The largest body that writes a secret: 1 MiB of text may take several times as much in JSON.
 const MAX_SECRET_BODY_BYTES: usize = 3 << 20;
+
+/// The longest name that a container can have.
+const MAX_NAME_CHARACTERS: usize = 63;
 
 /// How often settings that cannot be watched are looked up again.
 const POLL: Duration = Duration::from_secs(30);

@@ -30,11 +30,17 @@ use crate::run::Shared;
 /// Unseals the store if it is sealed and may be, again and again until the shutdown.
 pub(super) async fn keep_unsealed(service: Arc<Service>, shared: Shared) {
     let condition = shared.readiness.condition("seal");
+    // Not yet knowing the settings is not the same as settings that leave the store sealed.
+    let settings = service.stores.wait_until_ready();
+    tokio::select! {
+        () = shared.shutdown.requested() => return,
+        _ = settings => {}
+    }
     loop {
         match attempt(&service, &shared).await {
-            Ok(State::Unsealed) => condition.met(),
-            // Ready, so that clients reach someone who says `sealed`, and someone can unseal.
-            Ok(State::Sealed) => condition.met(),
+            // Sealed and nothing to do about it is Ready as well: clients reach someone who says
+            // `sealed`, and someone can unseal.
+            Ok(State::Sealed | State::Unsealed) => condition.met(),
             Err(error) => {
                 condition.unmet(Chain(&error).to_string());
             }
