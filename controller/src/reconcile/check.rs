@@ -264,3 +264,7 @@ const UNRESOLVED_LIFETIME: SignedDuration = SignedDuration::from_secs(25);
 
 /// How long an answer holds when a pod has started or failed since: pods come in bursts.
 const OVERTAKEN_LIFETIME: SignedDuration = SignedDuration::from_secs(3);
+
+#[cfg(test)]
+#[allow(clippy::needless_pass_by_value)] // JSON literals are handed over where they are made.
+mod tests;
