@@ -4,7 +4,9 @@
 //! and prints the paired difference: two starts next to each other share the machine's mood. The
 //! store is a stub on this machine that answers at once, so that what counts is the agent: its own
 //! start, a TLS 1.3 handshake (the stub's half included), one request, `execve`. WATCHWORD_AGENT
-//! names another binary to measure, as the one that is released.
+//! names another binary to measure, as the one that is released. That one has to be built with
+//! AWS_LC_SYS_NO_JITTER_ENTROPY=1: without it aws-lc gathers entropy from the timing of the CPU
+//! before its first random number, beside what the kernel gives, for 30 ms of CPU time at each start.
 
 #![allow(clippy::print_stdout, clippy::unwrap_used)] // a program for people at a terminal
 

@@ -43,11 +43,16 @@ impl Client {
             .user_agent(concat!("watchword-agent/", env!("CARGO_PKG_VERSION")))
             // Each try starts afresh: a connection to a replica that is gone would cost a failure.
             .max_idle_connections(0)
-            .timeout_resolve(Some(Duration::from_secs(10)))
+            // One limit per step and none over all: with one that covers looking the name up, ureq
+            // starts a thread for that. Alone, the agent starts sooner and hands its signal mask on
+            // as it found it. The resolver gives up by itself.
+            // With the handshake.
             .timeout_connect(Some(Duration::from_secs(5)))
+            .timeout_send_request(Some(Duration::from_secs(10)))
+            .timeout_send_body(Some(Duration::from_secs(10)))
             // The store asks the API server, and perhaps another resolver, before it answers.
             .timeout_recv_response(Some(Duration::from_secs(30)))
-            .timeout_global(Some(Duration::from_secs(60)))
+            .timeout_recv_body(Some(Duration::from_secs(30)))
             .build()
             .new_agent();
         Ok(Self { agent, url: format!("{}{RESOLVE_PATH}", store.url) })

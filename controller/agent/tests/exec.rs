@@ -274,6 +274,18 @@ fn a_signal_ends_the_wait_at_once(#[case] signal: Signal, #[case] code: i32) {
 }
 
 #[test]
+fn a_store_that_says_nothing_is_not_waited_for_in_one_try() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("https://{}", silent.local_addr().unwrap());
+    let container = Container::at(&url, CA_OF_NOBODY.as_str());
+
+    let mut waiting = Waiting::spawn(&mut container.agent(&["exec", "--", "true"]));
+
+    let line = waiting.first_line();
+    assert!(line.ends_with(&format!("`{url}` takes too long")), "{line}");
+}
+
+#[test]
 fn a_signal_ends_a_try_that_hangs() {
     let (asked, hangs) = mpsc::channel();
     let store = Store::start(move |_, _| {
