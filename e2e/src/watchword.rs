@@ -150,6 +150,21 @@ impl Namespace {
         .await
     }
 
+    /// Waits until a condition of the definition has this status, and returns the condition.
+    ///
+    /// # Errors
+    ///
+    /// It has not, after [`LIMIT`].
+    pub async fn condition(&self, name: &str, kind: &str, status: &str) -> Result<Value> {
+        wait_for(&format!("`{name}` with {kind}={status}"), LIMIT, async || {
+            let conditions = self.definition(name).await?.status.unwrap_or_default().conditions;
+            let found = conditions.iter().find(|one| one.type_ == kind && one.status == status);
+            let found = found.with_context(|| format!("{conditions:?}"))?;
+            serde_json::to_value(found).context("a condition is JSON")
+        })
+        .await
+    }
+
     /// Waits until a pod with these labels is in a phase, and returns the newest such pod.
     ///
     /// # Errors
@@ -166,6 +181,21 @@ impl Namespace {
                 .filter(|pod| phase_of(pod).as_deref() == Some(phase))
                 .max_by_key(|pod| pod.metadata.creation_timestamp.clone())
                 .with_context(|| format!("{seen:?}"))
+        })
+        .await
+    }
+
+    /// Waits until the log of a container, or of the only one, is this text. A container counts as
+    /// running while its agent still waits for the store, so a first look may come too early.
+    ///
+    /// # Errors
+    ///
+    /// It is another one, after [`LIMIT`].
+    pub async fn says(&self, pod: &str, container: Option<&str>, text: &str) -> Result<()> {
+        wait_for(&format!("pod `{pod}` to say {text:?}"), LIMIT, async || {
+            let log = self.logs(pod, container).await?;
+            ensure!(log == text, "{log:?}");
+            Ok(())
         })
         .await
     }

@@ -1,9 +1,17 @@
 //! Variables: from the store into the environment of the process that asked for them, and of no
 //! other.
 
-use serde_json::json;
-use watchword_e2e::watchword::{task, with_plain, with_variable};
-use watchword_e2e::{Cluster, run};
+use std::collections::BTreeMap;
+
+use anyhow::Context;
+use futures::AsyncReadExt;
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{DeleteParams, LogParams};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use watchword_e2e::images::BUSYBOX;
+use watchword_e2e::watchword::{LIMIT, task, with_file, with_plain, with_variable};
+use watchword_e2e::{Cluster, run, wait_for};
 
 #[test]
 fn a_variable_by_reference_reaches_the_process() {
@@ -17,7 +25,293 @@ fn a_variable_by_reference_reaches_the_process() {
 
         namespace.in_state("web", "TASK_RUNNING").await?;
         let pod = namespace.running_pod("web").await?;
-        assert_eq!(namespace.logs(&pod, None).await?, "<s3cret-value> <plain>\n");
+        namespace.says(&pod, None, "<s3cret-value> <plain>\n").await
+    });
+}
+
+#[test]
+fn variables_and_files_can_each_be_one_member_of_a_json_secret() {
+    run(async |cluster: Cluster| {
+        let namespace = cluster.namespace("key").await?;
+        let secret = namespace.secret("db");
+        let value = json!({"user": "shop", "password": "p\u{e4}ss\nword", "port": 5432});
+        cluster.create_secret(&secret, value.to_string()).await?;
+        let print = task("web", "echo \"<$DB_USER>\"; cat /etc/password; exec sleep 600");
+        let web = with_variable(print, "DB_USER", &format!("{secret}@user"));
+        let web = with_file(web, "/etc/password", "RO", &format!("{secret}@password"));
+
+        namespace.define("web", &json!({"tasks": [web]})).await?;
+
+        namespace.in_state("web", "TASK_RUNNING").await?;
+        let pod = namespace.running_pod("web").await?;
+        namespace.says(&pod, None, "<shop>\np\u{e4}ss\nword").await
+    });
+}
+
+#[test]
+fn a_key_that_cannot_be_taken_fails_the_task_and_says_what_is_there() {
+    run(async |cluster: Cluster| {
+        let namespace = cluster.namespace("no-key").await?;
+        let (object, text) = (namespace.secret("object"), namespace.secret("text"));
+        cluster.create_secret(&object, r#"{"user": "canary-value", "port": 5432}"#).await?;
+        cluster.create_secret(&text, "canary-value").await?;
+        let web = task("web", "echo started");
+        let web = with_variable(web, "A", &format!("{object}@password"));
+        let web = with_variable(web, "B", &format!("{object}@port"));
+        let web = with_variable(web, "C", &format!("{text}@password"));
+
+        namespace.define("web", &json!({"tasks": [web]})).await?;
+
+        // The agent is told of the first that fails; the status tells of all.
+        let failed = namespace.in_state("web", "TASK_FAILED").await?;
+        let status = failed.status.context("no status")?;
+        let missing = format!(
+            "cannot use secret `{object}`: the secret has no member `password`; it has `user`, `port`"
+        );
+        assert_eq!(status.reason.as_deref(), Some("REASON_CONTAINER_LAUNCH_FAILED"));
+        assert_eq!(status.message, Some(format!("Failed to launch container: {missing}")));
+        let resolved = namespace.condition("web", "SecretsResolved", "False").await?;
+        assert_eq!(resolved["reason"], "Invalid");
+        let said = resolved["message"].as_str().unwrap_or_default();
+        for part in [
+            missing.as_str(),
+            "the secret's member `port` is a number; only texts can be taken",
+            "the key `password` needs a secret that is a JSON object, and this one is something \
+             that is not JSON",
+        ] {
+            assert!(said.contains(part), "{said}");
+        }
+        let everything = serde_json::to_string(&namespace.definition("web").await?)?;
+        assert!(!everything.contains("canary-value"), "{everything}");
         anyhow::Ok(())
     });
+}
+
+#[test]
+fn of_two_tasks_in_a_pod_only_the_one_that_asks_has_anything_of_the_secret() {
+    run(async |cluster: Cluster| {
+        let namespace = cluster.namespace("group").await?;
+        cluster.create_secret(&namespace.secret("db"), "s3cret-value").await?;
+        let print = "echo \"<$DB> <$(cat $MESOS_SANDBOX/secret)>\"; exec sleep 600";
+        let asks = with_variable(task("asks", print), "DB", &namespace.secret("db"));
+        let asks = with_file(asks, "secret", "RO", &namespace.secret("db"));
+        let look = "env; cat /proc/mounts; ls -A $MESOS_SANDBOX; echo seen; exec sleep 600";
+        let other = task("other", look);
+
+        namespace.define("web", &json!({"tasks": [asks, other]})).await?;
+
+        namespace.in_state("web", "TASK_RUNNING").await?;
+        let name = namespace.running_pod("web").await?;
+        namespace.says(&name, Some("asks"), "<s3cret-value> <s3cret-value>\n").await?;
+        let seen = wait_for("all that the other sees", LIMIT, async || {
+            let log = namespace.logs(&name, Some("other")).await?;
+            anyhow::ensure!(log.ends_with("seen\n"), "{log}");
+            Ok(log)
+        })
+        .await?;
+        assert!(seen.contains("MESOS_SANDBOX=/mnt/mesos/sandbox\n"), "{seen}");
+        for trace in ["s3cret-value", "DB=", "WATCHWORD", "watchword", "secret"] {
+            assert!(!seen.contains(trace), "{trace} in {seen}");
+        }
+        let pod: Pod = namespace.api().get(&name).await?;
+        let other = container(&pod, "other")?;
+        assert_eq!(other["command"][0], "/bin/sh");
+        let mounts = other["volumeMounts"].as_array().context("no mounts")?;
+        assert_eq!(mounts.len(), 1, "{mounts:?}");
+        assert_eq!(mounts[0]["mountPath"], "/mnt/mesos/sandbox");
+        anyhow::Ok(())
+    });
+}
+
+#[test]
+fn values_arrive_byte_for_byte_up_to_the_limits_of_variables_and_files() {
+    run(async |cluster: Cluster| {
+        let namespace = cluster.namespace("exact").await?;
+        let any_bytes = |count: usize| -> Vec<u8> {
+            // All 256 bytes, line ends and NUL among them, in an order that does not repeat soon.
+            (0..count).map(|at| (at ^ (at >> 8) ^ (at >> 16)) as u8).collect()
+        };
+        let variables: BTreeMap<&str, Vec<u8>> = [
+            // One `NAME=value` takes 131,071 bytes.
+            ("LONG", vec![b'x'; 131_071 - "LONG=".len()]),
+            ("NEWLINE", b"two\nlines\n\n".to_vec()),
+            ("QUOTES", br#"'one' "two" `three` \ $HOME $(HOME) $$ %s ;&|"#.to_vec()),
+            ("UTF", "Gr\u{fc}\u{df}e \u{79d8}\u{5bc6} \u{1f511}".as_bytes().to_vec()),
+        ]
+        .into();
+        let files: BTreeMap<&str, Vec<u8>> = [
+            ("binary", any_bytes(256)),
+            ("large", any_bytes(1024 * 1024 - 1024)),
+            ("newline", b"one line\n".to_vec()),
+        ]
+        .into();
+        let print: Vec<String> = variables
+            .keys()
+            .map(|name| format!("printf %s \"${name}\" | sha256sum"))
+            .chain(files.keys().map(|name| format!("sha256sum </secrets/{name}")))
+            .chain(["exec sleep 600".to_owned()])
+            .collect();
+        let mut web = task("web", &print.join("\n"));
+        for (name, value) in &variables {
+            let secret = namespace.secret(&name.to_lowercase());
+            cluster.create_secret(&secret, value).await?;
+            web = with_variable(web, name, &secret);
+        }
+        for (name, value) in &files {
+            let secret = namespace.secret(&format!("file-{name}"));
+            cluster.create_secret(&secret, value).await?;
+            web = with_file(web, &format!("/secrets/{name}"), "RO", &secret);
+        }
+
+        namespace.define("web", &json!({"tasks": [web]})).await?;
+
+        namespace.in_state("web", "TASK_RUNNING").await?;
+        let pod = namespace.running_pod("web").await?;
+        let names = variables.keys().chain(files.keys());
+        let expected: Vec<_> = names
+            .zip(variables.values().chain(files.values()))
+            .map(|(name, value)| (*name, format!("{}  -", digest(value))))
+            .collect();
+        let seen = wait_for("a line for each value", LIMIT, async || {
+            let log = namespace.logs(&pod, None).await?;
+            let lines: Vec<String> = log.lines().map(str::to_owned).collect();
+            anyhow::ensure!(lines.len() == expected.len(), "{log}");
+            Ok(lines)
+        })
+        .await?;
+        let names = expected.iter().map(|(name, _)| *name);
+        assert_eq!(names.zip(seen).collect::<Vec<_>>(), expected);
+        anyhow::Ok(())
+    });
+}
+
+#[test]
+fn what_no_variable_can_hold_is_refused_with_the_advice_to_use_a_file() {
+    run(async |cluster: Cluster| {
+        let namespace = cluster.namespace("unfit").await?;
+        let cases: [(&str, &[u8], &str); 3] = [
+            ("binary", b"\xff\xfe", "specifies a secret that is not UTF-8; use a file"),
+            (
+                "long",
+                &[b'x'; 131_071 - "VALUE=".len() + 1],
+                "with its secret takes more than the 131071 bytes that one variable may have; use a file",
+            ),
+            (
+                "nul",
+                b"a\0b",
+                "specifies a secret containing null bytes, which is not allowed in the environment",
+            ),
+        ];
+        for (name, value, _) in cases {
+            let secret = namespace.secret(name);
+            cluster.create_secret(&secret, value).await?;
+            let task = with_variable(task(name, "echo started"), "VALUE", &secret);
+            // Once: a Deployment would go on trying while the other cases are looked at.
+            namespace.define(name, &json!({"tasks": [task], "run": {"once": {}}})).await?;
+        }
+
+        for (name, _, problem) in cases {
+            let status = namespace.in_state(name, "TASK_FAILED").await?.status;
+            let status = status.context("no status")?;
+            assert_eq!(status.reason.as_deref(), Some("REASON_CONTAINER_LAUNCH_FAILED"), "{name}");
+            let message = status.message.unwrap_or_default();
+            let expected =
+                format!("Failed to launch container: Environment variable 'VALUE' {problem}");
+            assert_eq!(message, expected, "{name}");
+        }
+        anyhow::Ok(())
+    });
+}
+
+#[test]
+fn probes_hooks_init_containers_and_sidecars_of_an_adopted_deployment_have_its_variables() {
+    run(async |cluster: Cluster| {
+        let namespace = cluster.namespace("adopted").await?;
+        cluster.create_secret(&namespace.secret("db"), "s3cret-value").await?;
+        let with_secret = |name: &str| {
+            let task = json!({"name": name, "command": {"environment": {"variables": []}}});
+            with_variable(task, "DB", &namespace.secret("db"))
+        };
+        let definition = json!({
+            "run": {"adopt": {
+                "selector": {"matchLabels": {"app": "legacy"}},
+                "serviceAccountName": "legacy",
+            }},
+            "tasks": [with_secret("prepare"), with_secret("proxy"), with_secret("app")],
+        });
+        namespace
+            .apply(
+                r#"{"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "legacy"}}"#,
+            )
+            .await?;
+        namespace.define("legacy", &definition).await?;
+
+        namespace.apply(&legacy_deployment().to_string()).await?;
+
+        // Its readiness probe fails unless it sees the secret, and so does the pod.
+        let pods = namespace.pods_ready("app=legacy", 1, LIMIT).await?;
+        let pod = pods[0].metadata.name.as_deref().context("no name")?;
+        namespace.says(pod, Some("prepare"), "<s3cret-value>\n").await?;
+        namespace.says(pod, Some("proxy"), "<s3cret-value>\n").await?;
+        let follow =
+            LogParams { container: Some("app".to_owned()), follow: true, ..LogParams::default() };
+        let mut log = namespace.api::<Pod>().log_stream(pod, &follow).await?;
+        namespace.api::<Pod>().delete(pod, &DeleteParams::default()).await?;
+        let mut text = String::new();
+        log.read_to_string(&mut text).await?;
+        let mut lines: Vec<_> = text.lines().collect();
+        // The hook after the start runs beside the program.
+        lines.sort_unstable();
+        assert_eq!(
+            lines,
+            ["app <s3cret-value>", "postStart <s3cret-value>", "preStop <s3cret-value>"]
+        );
+        anyhow::Ok(())
+    });
+}
+
+/// With every place in which a program can be started. The application has a plain variable of the
+/// secret's name, which must not win.
+fn legacy_deployment() -> Value {
+    let shell = |script: &str| json!(["sh", "-c", script]);
+    let say = |what: &str| json!({"exec": {"command": shell(&format!("echo \"{what} <$DB>\" >/proc/1/fd/1"))}});
+    let container = |name: &str, script: &str| json!({"name": name, "image": BUSYBOX, "command": shell(script)});
+    let mut proxy = container("proxy", "echo \"<$DB>\"; exec sleep 600");
+    proxy["restartPolicy"] = json!("Always");
+    let mut app = container("app", "echo \"app <$DB>\"; exec sleep 600");
+    app["env"] = json!([{"name": "DB", "value": "plain"}]);
+    app["lifecycle"] = json!({"postStart": say("postStart"), "preStop": say("preStop")});
+    app["readinessProbe"] = json!({
+        "exec": {"command": shell("test \"$DB\" = s3cret-value")},
+        "periodSeconds": 2,
+        "timeoutSeconds": 10,
+    });
+    json!({
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "legacy"},
+        "spec": {
+            "selector": {"matchLabels": {"app": "legacy"}},
+            "template": {
+                "metadata": {"labels": {"app": "legacy", "watchword.dev/inject": "true"}},
+                "spec": {
+                    "serviceAccountName": "legacy",
+                    "terminationGracePeriodSeconds": 3,
+                    "initContainers": [container("prepare", "echo \"<$DB>\""), proxy],
+                    "containers": [app],
+                },
+            },
+        },
+    })
+}
+
+fn container(pod: &Pod, name: &str) -> anyhow::Result<Value> {
+    let pod = serde_json::to_value(pod)?;
+    let containers = pod["spec"]["containers"].as_array().context("no containers")?;
+    let found = containers.iter().find(|container| container["name"] == name);
+    found.cloned().with_context(|| format!("no container `{name}`"))
+}
+
+fn digest(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
