@@ -37,6 +37,8 @@ pub(super) struct Entry<'a> {
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Event {
+    /// Somebody else than the controller asked what only the controller may ask.
+    Check,
     /// A secret was created.
     Create,
     /// All versions of a secret were deleted.
@@ -79,6 +81,12 @@ pub(super) enum Subject<'a> {
         container: &'a str,
         /// The pod's service account.
         service_account: &'a str,
+    },
+    /// Whoever showed no token, or one that is not good for what was asked.
+    Nobody {
+        /// The container that the request speaks of, which is what anyone could write.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        container: Option<&'a str>,
     },
     /// A user of the cluster, people and programs alike.
     User {

@@ -18,6 +18,7 @@ use watchword_protocol::{
     CheckAnswer, CheckRequest, CheckedReference, ErrorAnswer, ErrorCode, VERSION,
 };
 
+use super::audit::Event;
 use super::failure::Failure;
 use super::permit::Permit;
 use super::{Service, authenticate};
@@ -32,8 +33,10 @@ pub(super) async fn check(
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Json<CheckAnswer>, Failure> {
-    let token = authenticate::token(&headers)?;
-    authenticate::controller(&service.client, token, &service.controller).await?;
+    if let Err(failure) = authorize(&service, &headers).await {
+        service.record_stranger(Event::Check, None, &failure)?;
+        return Err(failure);
+    }
     let bad = |message: String| Failure::new(ErrorCode::BadRequest, message);
     let request: CheckRequest = serde_json::from_slice(&body)
         .map_err(|error| bad(format!("this is not a check request: {error}")))?;
@@ -54,6 +57,11 @@ pub(super) async fn check(
         return Err(Failure::new(ErrorCode::Sealed, "the store is sealed"));
     }
     Ok(Json(CheckAnswer { references: references(&service, &namespace, &revision.spec).await }))
+}
+
+async fn authorize(service: &Service, headers: &HeaderMap) -> Result<(), Failure> {
+    let token = authenticate::token(headers)?;
+    authenticate::controller(&service.client, token, &service.controller).await
 }
 
 async fn references(

@@ -2,12 +2,15 @@
 //!
 //! Asked before anything is looked up, so that a denial is the same whether the secret exists.
 
+use std::sync::Arc;
+
 use kube::runtime::reflector::ObjectRef;
 use watchword_core::space::{Ownership, RootSecrets};
 use watchword_core::wanted::SecretSource;
-use watchword_crds::names;
 use watchword_crds::task_revision::TaskRevisionSpec;
+use watchword_crds::{SecretStore, names};
 use watchword_protocol::ErrorCode;
+use watchword_store::MAX_VALUE_BYTES;
 
 use super::Service;
 use super::failure::Failure;
@@ -100,9 +103,20 @@ impl Service {
         Ownership::of(spaces.iter().map(AsRef::as_ref))
     }
 
+    /// The largest secret, as the settings have it.
+    pub(super) fn max_secret_bytes(&self) -> usize {
+        let limit = self.settings().and_then(|settings| settings.spec.max_secret_bytes);
+        limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(MAX_VALUE_BYTES)
+    }
+
     fn root_secrets(&self) -> RootSecrets {
-        let settings = self.stores.get(&ObjectRef::new(names::DEFAULT_STORE));
+        let settings = self.settings();
         RootSecrets::read(settings.as_ref().and_then(|one| one.spec.root_secrets.as_deref()))
+    }
+
+    /// The one SecretStore that counts, as the watch knows it.
+    pub(super) fn settings(&self) -> Option<Arc<SecretStore>> {
+        self.stores.get(&ObjectRef::new(names::DEFAULT_STORE))
     }
 }
 

@@ -14,6 +14,7 @@ use axum::http::HeaderMap;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use watchword_core::claim::{self, Claim, Refusal};
+use watchword_core::definition;
 use watchword_core::reference::pick;
 use watchword_core::wanted::{FileWant, SecretSource, secrets_of};
 use watchword_crds::mesos::{SecretValue, TaskInfo};
@@ -41,8 +42,13 @@ pub(super) async fn resolve(
     body: Bytes,
 ) -> Result<Json<ResolveAnswer>, Failure> {
     let request = parse(&body)?;
-    let token = authenticate::token(&headers)?;
-    let claim = authenticate::container(&service.client, token, &request.container).await?;
+    let claim = match claim(&service, &headers, &request.container).await {
+        Ok(claim) => claim,
+        Err(failure) => {
+            service.record_stranger(Event::Resolve, Some(&request.container), &failure)?;
+            return Err(failure);
+        }
+    };
     match release(&service, &claim, &request.want).await {
         Ok(answer) => Ok(Json(answer)),
         Err(failure) => {
@@ -55,6 +61,11 @@ pub(super) async fn resolve(
             Err(failure)
         }
     }
+}
+
+async fn claim(service: &Service, headers: &HeaderMap, container: &str) -> Result<Claim, Failure> {
+    let token = authenticate::token(headers)?;
+    authenticate::container(&service.client, token, container).await
 }
 
 fn parse(body: &[u8]) -> Result<ResolveRequest, Failure> {
@@ -80,6 +91,9 @@ async fn release(
         FetchError::Refusal(refusal) => refused(&refusal),
     })?;
     let task = claim::judge(claim, &fetched.evidence()).map_err(|refusal| refused(&refusal))?;
+    // The webhook may have been down when the definition was applied: judge it here as well.
+    definition::validate_revision(&fetched.revision.spec)
+        .map_err(|invalid| Failure::new(ErrorCode::Invalid, invalid.to_string()))?;
     let wanted = Wanted::of(task, want);
     let resolved = resolve_all(service, claim, &fetched.revision.spec, &wanted).await?;
     answer(&wanted, resolved)

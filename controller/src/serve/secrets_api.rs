@@ -55,9 +55,15 @@ pub(super) async fn secret(
     identity: Option<Extension<ClientIdentity>>,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Failure> {
-    let person = person(&service, &headers, identity).await?;
-    let target = Target::parse(uri.path(), query.list)?;
     let operation = Operation::of(&method, &query)?;
+    let person = match person(&service, &headers, identity).await {
+        Ok(person) => person,
+        Err(failure) => {
+            service.record_stranger(operation.event(), None, &failure)?;
+            return Err(failure);
+        }
+    };
+    let target = Target::parse(uri.path(), query.list)?;
     let call = Call { service: &service, person: &person, target: &target, operation };
     let outcome = call.run(&headers, body, query.version).await;
     if let Err(failure) = &outcome {
@@ -223,6 +229,13 @@ impl Call<'_> {
         content_type: ContentType,
         precondition: Precondition,
     ) -> Result<u64, Failure> {
+        let limit = self.service.max_secret_bytes();
+        if value.len() > limit {
+            let message =
+                format!("the secret has {} bytes; at most {limit} are allowed", value.len());
+            return Err(Failure::new(ErrorCode::Invalid, message)
+                .with_status(StatusCode::PAYLOAD_TOO_LARGE));
+        }
         let meta = Meta {
             author: self.person.user.clone(),
             content_type,

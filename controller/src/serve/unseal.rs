@@ -16,7 +16,6 @@ use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Client;
 use kube::api::{Api, Patch, PatchParams, PostParams};
-use kube::runtime::reflector::ObjectRef;
 use serde_json::json;
 use tracing::{info, warn};
 use watchword_crds::{SecretRef, SecretStore, names};
@@ -81,9 +80,7 @@ async fn attempt(service: &Service, shared: &Shared) -> Result<State, AttemptErr
     if !service.store.is_sealed() {
         return Ok(State::Unsealed);
     }
-    let Some(settings) = service.stores.get(&ObjectRef::new(names::DEFAULT_STORE)) else {
-        return Ok(State::Sealed);
-    };
+    let Some(settings) = service.settings() else { return Ok(State::Sealed) };
     let auto_unseal = settings.spec.auto_unseal.as_ref();
     let Some(reference) = auto_unseal.and_then(|auto| auto.secret.as_ref()) else {
         return Ok(State::Sealed);
@@ -96,6 +93,11 @@ async fn attempt(service: &Service, shared: &Shared) -> Result<State, AttemptErr
     service.store.unseal(root_key).await?;
     info!("unsealed the store");
     report(&shared.client).await;
+    match service.store.sweep().await {
+        Ok(0) => {}
+        Ok(objects) => info!(objects, "removed what interrupted writes had left"),
+        Err(error) => warn!(error = %Chain(&error), "cannot remove what interrupted writes left"),
+    }
     Ok(State::Unsealed)
 }
 
