@@ -39,7 +39,11 @@ pub(super) async fn write(
     for write in &plan.writes {
         match write {
             Write::ApplyRevision { manifest, name } => {
-                apply_revision(manifest, name, key, context).await?;
+                // Without its revision a workload's pods would get nothing: the rest is left.
+                if let Some(refused) = apply_revision(manifest, name, key, context).await? {
+                    result.outcome = refused;
+                    return Ok(result);
+                }
             }
             Write::ApplyWorkload { kind, manifest, name, replace, uid } => {
                 let uid = uid.as_deref();
@@ -75,19 +79,25 @@ pub(super) async fn tidy(
     Ok(())
 }
 
+/// Applies a revision; the outcome if the API server, or a policy of the cluster, refuses it.
 async fn apply_revision(
     manifest: &Value,
     name: &str,
     key: &Key,
     context: &Context,
-) -> std::result::Result<(), Error> {
+) -> std::result::Result<Option<Outcome>, Error> {
     let api: Api<TaskRevision> = Api::namespaced(context.client.clone(), &key.namespace);
     let parameters = PatchParams::apply(names::FIELD_MANAGER).force();
-    api.patch(name, &parameters, &Patch::Apply(manifest))
-        .await
-        .map_err(Error::api(format!("write the revision `{name}`")))?;
-    info!(revision = name, "wrote a revision");
-    Ok(())
+    match api.patch(name, &parameters, &Patch::Apply(manifest)).await {
+        Err(kube::Error::Api(status)) if is_refusal(&status) => {
+            Ok(Some(Outcome::Refused(clean(&status.message))))
+        }
+        Err(error) => Err(Error::api(format!("write the revision `{name}`"))(error)),
+        Ok(_) => {
+            info!(revision = name, "wrote a revision");
+            Ok(None)
+        }
+    }
 }
 
 async fn delete_revision(

@@ -101,6 +101,25 @@ async fn nothing_follows_a_revision_that_could_not_be_written() {
     finish(context, server).await;
 }
 
+#[tokio::test]
+async fn a_revision_that_a_policy_refuses_is_reported_and_nothing_follows_it() {
+    let definition = definition(json!({"service": {"instances": 1}}));
+    let (context, server) = context(
+        Held::default(),
+        vec![
+            call(Method::GET, DEPLOYMENT, 404, json!({"reason": "NotFound"})),
+            call(Method::PATCH, &revision_path(&definition), 403, json!({"message": "not here"})),
+            call(Method::PATCH, STATUS, 200, json!(definition)),
+            call(Method::POST, EVENTS, 201, json!({})),
+        ],
+    );
+
+    bring(&definition, &key_of(), &context).await.unwrap();
+
+    let requests = finish(context, server).await;
+    assert_eq!(requests[2].1["status"]["message"], "not here");
+}
+
 #[rstest]
 #[case::kept(json!({"once": {}}), "JobKept", vec![])]
 #[case::replaced(json!({"once": {"replace": true}}), "Accepted", vec![

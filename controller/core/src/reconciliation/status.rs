@@ -155,7 +155,7 @@ fn accepted(report: &Report<'_>) -> Verdict {
         Outcome::Refused(message) => Verdict::new(
             Truth::False,
             "WorkloadRefused",
-            format!("The API server refused the workload: {message}"),
+            format!("The API server refused what was to be made: {message}"),
         ),
         Outcome::Applied | Outcome::Nothing | Outcome::Replaced => {
             let revision = plan.revision.as_deref().unwrap_or_default();
