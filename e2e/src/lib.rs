@@ -22,6 +22,7 @@ pub mod cluster;
 pub mod images;
 pub mod node;
 pub mod progress;
+pub mod roles;
 pub mod watchword;
 
 pub use cluster::{Cluster, Namespace, run, wait_for};
