@@ -33,6 +33,7 @@ RUN --mount=type=cache,id=watchword-cargo,target=/usr/local/cargo/registry \
     set -eu; \
     host=$(rustc -vV | sed -n 's/^host: //p'); \
     cargo build --locked --target "$host" --release --package watchword-controller --package watchword-cli; \
+    AWS_LC_SYS_NO_JITTER_ENTROPY=1 \
     cargo build --locked --target "$host" --profile agent --package watchword-agent; \
     mkdir /programs; \
     cp "/target/$host/release/watchword" "/target/$host/release/watchword-controller" /programs; \
