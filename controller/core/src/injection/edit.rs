@@ -65,6 +65,9 @@ impl InjectionPlan {
                 json!({"name": pod::AGENT_VOLUME, "mountPath": pod::AGENT_DIRECTORY, "readOnly": true}),
                 json!({"name": token_volume(index), "mountPath": TOKENS, "readOnly": true}),
             ]);
+            if let Some(path) = container.get("terminationMessagePath").and_then(Value::as_str) {
+                variables.push(variable(env_names::WATCHWORD_TERMINATION_LOG, path));
+            }
             wrap(&mut container["command"], &[pod::AGENT, "exec", "--"]);
         }
         if injection.caches_env {
