@@ -178,7 +178,8 @@ impl Role {
         format!("watchword-{}", self.role)
     }
 
-    fn api<K>(&self) -> Api<K>
+    /// The API of one kind in Watchword's namespace.
+    pub fn api<K>(&self) -> Api<K>
     where
         K: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>,
     {

@@ -40,11 +40,7 @@ fn dollars_arrive_as_mesos_delivers_them() {
 
         let pod = namespace.running_pod("web").await?;
         for container in ["shell", "direct"] {
-            let log = wait_for("a line of output", LIMIT, async || {
-                let log = namespace.logs(&pod, Some(container)).await?;
-                if log.ends_with('\n') { Ok(log) } else { bail!("{log:?}") }
-            })
-            .await?;
+            let log = line_of(&namespace, &pod, container).await?;
             assert_eq!(log, format!("{DOLLARS} {DOLLARS} {DOLLARS}\n"), "in `{container}`");
             let probed = wait_for("the health check to have run", LIMIT, async || {
                 let cat = ["cat", "/mnt/mesos/sandbox/probe"];
@@ -98,16 +94,10 @@ fn signals_reach_the_application_and_its_exit_codes_come_back() {
         for container in ["zero", "seven", "not-executable", "not-found"] {
             codes.push((container, ended(container).await?.exit_code));
         }
-        wait_for("the trap to be set", LIMIT, async || {
-            let ready = namespace.logs("app", Some("trap")).await? == "ready\n";
-            ready.then_some(()).context("no output yet")
-        })
-        .await?;
-        wait_for("the program without shell to wait", LIMIT, async || {
-            let log = namespace.logs("app", Some("no-shell")).await?;
-            log.ends_with('\n').then_some(()).context("no output yet")
-        })
-        .await?;
+        // Both are ready for the signal when they have said something.
+        for container in ["trap", "no-shell"] {
+            line_of(&namespace, "app", container).await?;
+        }
         pods.delete("app", &DeleteParams::default()).await?;
         let (trap, no_shell) = (ended("trap").await, ended("no-shell").await);
         let no_finalizers = Patch::Merge(json!({"metadata": {"finalizers": null}}));
@@ -151,7 +141,7 @@ fn an_image_without_a_shell_gets_its_variables_and_files() {
 
         namespace.in_state("probe", "TASK_RUNNING").await?;
         let pod = namespace.running_pod("probe").await?;
-        let said: Value = serde_json::from_str(&namespace.logs(&pod, None).await?)?;
+        let said: Value = serde_json::from_str(&line_of(&namespace, &pod, "probe").await?)?;
         assert_eq!(said["env"], json!({"S": "of \"bytes\"\n"}));
         assert_eq!(
             said["files"],
@@ -262,6 +252,16 @@ async fn assert_its_own_process(
     assert!(beside.contains("HOSTNAME="), "this is an environment: {beside}");
     assert!(!beside.contains(SECRET), "`kubectl exec -- env` shows the secret");
     Ok(())
+}
+
+/// What a container has printed, once that is a whole line. Without readiness probe it counts as
+/// ready before that: the agent may still be asking.
+async fn line_of(namespace: &Namespace, pod: &str, container: &str) -> Result<String> {
+    wait_for(&format!("a line of `{container}`"), LIMIT, async || {
+        let log = namespace.logs(pod, Some(container)).await?;
+        if log.ends_with('\n') { Ok(log) } else { bail!("{log:?}") }
+    })
+    .await
 }
 
 async fn restarts(namespace: &Namespace, pod: &str) -> Result<i32> {

@@ -1,0 +1,301 @@
+//! Certificates: what is deleted or broken is repaired, and a new authority locks nobody out.
+//!
+//! The stories disturb what Watchword is known by, one after the other. A succession of authorities
+//! cannot be undone: afterwards the cluster trusts two of them, which changes nothing for anybody.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use jiff::Timestamp;
+use k8s_openapi::api::admissionregistration::v1::{
+    MutatingWebhookConfiguration, ValidatingWebhookConfiguration,
+};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
+use kube::api::{DeleteParams, LogParams, Patch, PatchParams, PostParams};
+use kube::{Api, Resource, ResourceExt};
+use rcgen::{CertificateParams, KeyPair};
+use serde_json::json;
+use watchword_crds::names;
+use watchword_e2e::images::BUSYBOX;
+use watchword_e2e::roles::Role;
+use watchword_e2e::watchword::{LIMIT, task, with_variable};
+use watchword_e2e::{Cluster, Namespace, run, wait_for};
+
+#[test]
+fn a_deleted_certificate_is_made_again_within_seconds() {
+    run(async |cluster: Cluster| {
+        cluster
+            .disturb([], async |[]| {
+                let secrets: Api<Secret> = Api::namespaced(cluster.client(), names::NAMESPACE);
+                let old = secrets.get(names::WEBHOOK_TLS).await?;
+                let namespace = adopter(&cluster, "certificate").await?;
+
+                secrets.delete(names::WEBHOOK_TLS, &DeleteParams::default()).await?;
+
+                wait_for("a new certificate", SECONDS, async || {
+                    let new = secrets.get(names::WEBHOOK_TLS).await?;
+                    ensure!(new.uid() != old.uid(), "the old one is still there");
+                    ensure!(new.type_ == old.type_, "it is of type {:?}", new.type_);
+                    ensure!(field(&new, "tls.crt")? != field(&old, "tls.crt")?, "it is the same");
+                    Ok(())
+                })
+                .await?;
+                assert!(is_injected(&try_pod(&namespace).await?), "pods are injected all the time");
+                Ok(())
+            })
+            .await
+    });
+}
+
+#[test]
+fn a_broken_ca_bundle_is_mended_within_seconds() {
+    run(async |cluster: Cluster| {
+        cluster
+            .disturb([], async |[]| {
+                let namespace = adopter(&cluster, "ca-bundle").await?;
+                let mutating = Api::<MutatingWebhookConfiguration>::all(cluster.client());
+                let validating = Api::<ValidatingWebhookConfiguration>::all(cluster.client());
+                let stranger = CertificateParams::default().self_signed(&KeyPair::generate()?)?;
+                let bundle = BASE64_STANDARD.encode(stranger.pem());
+
+                break_bundle(&mutating, &bundle).await?;
+                break_bundle(&validating, &bundle).await?;
+
+                let right = authorities(&cluster).await?;
+                wait_for("both configurations to be mended", SECONDS, async || {
+                    let bundles = [
+                        bundles_of(&mutating.get(CONFIGURATION).await?)?,
+                        bundles_of(&validating.get(CONFIGURATION).await?)?,
+                    ];
+                    let all = bundles.iter().flatten().all(|bundle| *bundle == right);
+                    all.then_some(()).context("another authority stands there")
+                })
+                .await?;
+                // The API server hears of it a moment later.
+                wait_for("pods to be injected", SECONDS, async || {
+                    let pod = try_pod(&namespace).await?;
+                    is_injected(&pod).then_some(()).context("a pod without the agent")
+                })
+                .await?;
+                wait_for("definitions to be judged", SECONDS, async || {
+                    let nameless = json!({"name": "A", "type": "SECRET"});
+                    let mut web = task("web", "true");
+                    web["command"]["environment"]["variables"] = json!([nameless]);
+                    let Err(error) = namespace.define("web", &json!({"tasks": [web]})).await else {
+                        bail!("a definition that Mesos refuses was accepted");
+                    };
+                    let error = format!("{error:#}");
+                    ensure!(error.contains("Environment variable 'A'"), "{error}");
+                    Ok(())
+                })
+                .await
+            })
+            .await
+    });
+}
+
+#[test]
+fn pods_from_before_and_after_a_succession_of_authorities_get_their_secrets() {
+    run(async |cluster: Cluster| {
+        cluster
+            .disturb(
+                ["certificates", "store", "webhook"],
+                async |[certificates, store, webhook]| {
+                    end_overlap(&cluster).await?;
+                    let namespace = adopter(&cluster, "succession").await?;
+                    let one = wait_for("one authority in the webhook's hands", LIMIT, async || {
+                        look_now(&webhook).await?;
+                        told(&try_pod(&namespace).await?, 1)
+                    })
+                    .await?;
+                    let secret = namespace.secret("s");
+                    cluster.create_secret(&secret, "first").await?;
+                    let print = "trap 'exit 0' TERM; echo \"<$S>\"; sleep 600 & wait";
+                    let web =
+                        |name| json!({"tasks": [with_variable(task(name, print), "S", &secret)]});
+                    namespace.define("before", &web("before")).await?;
+                    let before = printed(&namespace, "before", "<first>\n").await?;
+                    assert_eq!(told(&before, 1)?, one);
+                    let served = certificates_served(&store).await?;
+
+                    let now = Timestamp::now().to_string();
+                    certificates
+                        .change_container(json!({"args": ["--rotate-ca-before", now]}))
+                        .await?;
+
+                    wait_for("the new authority beside the old one", LIMIT, async || {
+                        let bundle = authorities(&cluster).await?;
+                        ensure!(count(&bundle) == 2, "{} authorities", count(&bundle));
+                        ensure!(bundle.contains(one.trim()), "the old one is not among them");
+                        Ok(())
+                    })
+                    .await?;
+                    wait_for("the store to serve its new certificate", LIMIT, async || {
+                        look_now(&store).await?;
+                        let now = certificates_served(&store).await?;
+                        (now > served).then_some(()).context("it serves the old one")
+                    })
+                    .await?;
+
+                    // The pod from before knows the old authority alone, also when it starts again.
+                    cluster.update_secret(&secret, "second").await?;
+                    let name = before.name_any();
+                    namespace.exec(&name, None, &["kill", "1"]).await?.success()?;
+                    let again = printed(&namespace, "before", "<second>\n").await?;
+                    assert_eq!(again.uid(), before.uid(), "it is the same pod");
+                    assert_eq!(told(&again, 1)?, one);
+
+                    // One from after knows both.
+                    wait_for("two authorities in the webhook's hands", LIMIT, async || {
+                        look_now(&webhook).await?;
+                        told(&try_pod(&namespace).await?, 2)
+                    })
+                    .await?;
+                    namespace.define("after", &web("after")).await?;
+                    let after = printed(&namespace, "after", "<second>\n").await?;
+                    told(&after, 2)?;
+                    Ok(())
+                },
+            )
+            .await
+    });
+}
+
+/// A namespace with a definition that adopts the pods which [`try_pod`] tries to make.
+async fn adopter(cluster: &Cluster, story: &str) -> Result<Namespace> {
+    let namespace = cluster.namespace(story).await?;
+    let adopt = json!({"selector": {"matchLabels": {"app": "app"}}, "serviceAccountName": "app"});
+    let app = json!({"name": "app", "command": {"environment": {"variables": []}}});
+    let app = with_variable(app, "S", &namespace.secret("s"));
+    namespace.define("app", &json!({"tasks": [app], "run": {"adopt": adopt}})).await?;
+    namespace.condition("app", "Accepted", "True").await?;
+    let account =
+        json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "app"}});
+    namespace.apply(&account.to_string()).await?;
+    Ok(namespace)
+}
+
+/// What would become of a pod that the definition adopts: all of admission, and no pod.
+async fn try_pod(namespace: &Namespace) -> Result<Pod> {
+    let pod: Pod = serde_json::from_value(json!({
+        "metadata": {"name": "app", "labels": {"app": "app", "watchword.dev/inject": "true"}},
+        "spec": {
+            "serviceAccountName": "app",
+            "containers": [{"name": "app", "image": BUSYBOX, "command": ["true"]}],
+        },
+    }))?;
+    let parameters = PostParams { dry_run: true, ..PostParams::default() };
+    Ok(namespace.api::<Pod>().create(&parameters, &pod).await?)
+}
+
+fn is_injected(pod: &Pod) -> bool {
+    let command = pod.spec.iter().flat_map(|spec| spec.containers[0].command.iter().flatten());
+    command.into_iter().next().is_some_and(|program| program == "/watchword/agent")
+}
+
+/// The authorities that a pod was told, if there are as many.
+fn told(pod: &Pod, expected: usize) -> Result<String> {
+    let variables = pod.spec.iter().flat_map(|spec| spec.containers[0].env.iter().flatten());
+    let mut variables = variables.filter(|variable| variable.name == "WATCHWORD_CA");
+    let bundle = variables.next().and_then(|variable| variable.value.clone());
+    let bundle = bundle.context("a pod without WATCHWORD_CA")?;
+    ensure!(count(&bundle) == expected, "it was told {} authorities", count(&bundle));
+    Ok(bundle)
+}
+
+/// Waits until the definition's container has printed exactly this since it was started last, and
+/// returns its pod.
+async fn printed(namespace: &Namespace, definition: &str, expected: &str) -> Result<Pod> {
+    let labels = format!("{}={definition}", names::TASK_DEFINITION_LABEL);
+    let pod = namespace.pod_with(&labels, "Running").await?;
+    wait_for(&format!("`{definition}` to print {expected:?}"), LIMIT, async || {
+        let log = namespace.logs(&pod.name_any(), None).await?;
+        if log == expected { Ok(()) } else { bail!("{log:?}") }
+    })
+    .await?;
+    Ok(pod)
+}
+
+/// An earlier run may have left two authorities, during whose overlap there is no third. Here no pod
+/// is left that knows only the older one.
+async fn end_overlap(cluster: &Cluster) -> Result<()> {
+    let secrets: Api<Secret> = Api::namespaced(cluster.client(), names::NAMESPACE);
+    let data = json!({"data": {names::CA_PREVIOUS_KEY: null, names::CA_CROSS_KEY: null}});
+    secrets.patch(names::CA, &PatchParams::default(), &Patch::Merge(data)).await?;
+    wait_for("one authority alone", LIMIT, async || {
+        let count = count(&authorities(cluster).await?);
+        if count == 1 { Ok(()) } else { bail!("there are {count}") }
+    })
+    .await
+}
+
+/// Makes the kubelet look at the volumes of a role's pods now, instead of within a minute or two.
+async fn look_now(role: &Role) -> Result<()> {
+    let annotation =
+        json!({"metadata": {"annotations": {"e2e/look": Timestamp::now().to_string()}}});
+    for pod in role.pods().await? {
+        let patch = Patch::Merge(&annotation);
+        role.api::<Pod>().patch(&pod.name_any(), &PatchParams::default(), &patch).await?;
+    }
+    Ok(())
+}
+
+/// How often the pods of a role have said that they serve a new certificate.
+async fn certificates_served(role: &Role) -> Result<usize> {
+    let mut served = 0;
+    for pod in role.pods().await? {
+        let log = role.api::<Pod>().logs(&pod.name_any(), &LogParams::default()).await?;
+        served += log.matches("\"serving a new certificate\"").count();
+    }
+    Ok(served)
+}
+
+/// The bundle that is published.
+async fn authorities(cluster: &Cluster) -> Result<String> {
+    let maps: Api<ConfigMap> = Api::namespaced(cluster.client(), names::NAMESPACE);
+    let data: BTreeMap<String, String> = maps.get(names::CA).await?.data.unwrap_or_default();
+    data.get(names::CA_CERTIFICATE_KEY).cloned().context("no bundle is published")
+}
+
+async fn break_bundle<K>(api: &Api<K>, bundle: &str) -> Result<()>
+where
+    K: Resource + Clone + serde::de::DeserializeOwned + std::fmt::Debug,
+{
+    let patch = json!([
+        {"op": "replace", "path": "/webhooks/0/clientConfig/caBundle", "value": bundle}
+    ]);
+    let patch = Patch::Json::<()>(serde_json::from_value(patch)?);
+    api.patch(CONFIGURATION, &PatchParams::default(), &patch).await?;
+    Ok(())
+}
+
+/// The PEM texts in a configuration.
+fn bundles_of(configuration: &impl serde::Serialize) -> Result<Vec<String>> {
+    let configuration = serde_json::to_value(configuration)?;
+    let webhooks = configuration["webhooks"].as_array().context("no webhooks")?;
+    webhooks
+        .iter()
+        .map(|webhook| {
+            let bundle = webhook["clientConfig"]["caBundle"].as_str().context("no caBundle")?;
+            String::from_utf8(BASE64_STANDARD.decode(bundle)?).context("not PEM")
+        })
+        .collect()
+}
+
+fn field<'a>(secret: &'a Secret, name: &str) -> Result<&'a [u8]> {
+    let data = secret.data.as_ref().and_then(|data| data.get(name));
+    data.map(|bytes| bytes.0.as_slice()).with_context(|| format!("no `{name}`"))
+}
+
+fn count(bundle: &str) -> usize {
+    bundle.matches("BEGIN CERTIFICATE").count()
+}
+
+/// The name of both webhook configurations.
+const CONFIGURATION: &str = "watchword";
+
+/// What "within seconds" means on a machine that does much else.
+const SECONDS: Duration = Duration::from_secs(30);
