@@ -14,7 +14,7 @@ super::messages! {
         pub shell: Option<bool>,
         /// The shell's command line or, with `shell: false`, the executable.
         pub value: Option<String>,
-        /// The whole argv, argv[0] included, when `shell` is false; ignored otherwise.
+        /// The whole argv, `argv[0]` included, when `shell` is false; ignored otherwise.
         pub arguments: Vec<String>,
         /// The user to run as; a number is a user id.
         pub user: Option<String>,

@@ -121,7 +121,7 @@ impl Https {
     ///
     /// # Errors
     ///
-    /// If there is no answer within [`LIMIT`].
+    /// If there is no answer within the time limit.
     pub async fn send(
         &self,
         method: &str,
