@@ -132,8 +132,9 @@ pub async fn run(args: StoreArgs, shared: Shared) -> Result<(), ServeError> {
     guard::watch(&shared);
     let (client_ca, authorities) = watch::channel(String::new());
     tokio::spawn(client_ca::follow(shared.client.clone(), client_ca, shared.shutdown.clone()));
-    tokio::spawn(report_caches(service.clone(), shared.clone()));
-    tokio::spawn(unseal::keep_unsealed(service.clone(), shared.clone()));
+    // One task after the other: of two that wait for one cache, kube wakes only the last.
+    let known = report_caches(service.clone(), shared.clone());
+    tokio::spawn(unseal::keep_unsealed(service.clone(), shared.clone(), known));
     tls::serve(ServeTls {
         address,
         client_ca: Some(authorities),

@@ -26,15 +26,16 @@ use super::Service;
 use crate::chain::Chain;
 use crate::run::Shared;
 
-/// Unseals the store if it is sealed and may be, again and again until the shutdown.
-pub(super) async fn keep_unsealed(service: Arc<Service>, shared: Shared) {
+/// Unseals the store if it is sealed and may be, again and again until the shutdown; begins when
+/// `known` is over, by which time the settings are.
+pub(super) async fn keep_unsealed(
+    service: Arc<Service>,
+    shared: Shared,
+    known: impl Future<Output = ()>,
+) {
     let condition = shared.readiness.condition("seal");
     // Not yet knowing the settings is not the same as settings that leave the store sealed.
-    let settings = service.stores.wait_until_ready();
-    tokio::select! {
-        () = shared.shutdown.requested() => return,
-        _ = settings => {}
-    }
+    known.await;
     loop {
         match attempt(&service, &shared).await {
             // Sealed and nothing to do about it is Ready as well: clients reach someone who says
