@@ -127,7 +127,11 @@ fn of_job(observed: &Observed, now: Timestamp) -> TaskState {
         return plain("TASK_FINISHED");
     }
     let Some((reason, message)) = progress.and_then(|progress| progress.failed.as_ref()) else {
-        return of_runs(observed, now, "");
+        return match of_runs(observed, now, "") {
+            // One pod ended well; the Job may want more, and says itself when it is complete.
+            TaskState { state: Some("TASK_FINISHED"), .. } => plain("TASK_RUNNING"),
+            state => state,
+        };
     };
     let newest = newest(observed).map(|pod| stage(pod, now));
     match newest {

@@ -238,6 +238,30 @@ fn a_status_says_what_there_is_in_the_words_of_mesos(
     insta::assert_json_snapshot!(golden, status);
 }
 
+#[rstest]
+#[case::not_complete(false, "TASK_RUNNING")]
+#[case::complete(true, "TASK_FINISHED")]
+fn a_job_is_finished_when_it_says_so_and_not_when_its_first_pod_is(
+    #[case] complete: bool,
+    #[case] state: &str,
+) {
+    let mut observed = observed(json!({"once": {"completions": 2}}));
+    observed.pods = vec![pod("Succeeded", "False", json!({}), json!({}))];
+    let job = existing(WorkloadKind::Job, Some("definition"));
+    let progress = Progress { complete, ..Progress::default() };
+    observed.workloads = vec![Existing { progress, ..job }];
+
+    let status = status(&Report {
+        check: &resolved(),
+        now: now(),
+        outcome: &Outcome::Applied,
+        plan: &plan(&observed),
+        observed: &observed,
+    });
+
+    assert_eq!(status.state.as_deref(), Some(state));
+}
+
 #[test]
 fn a_refusal_is_told_as_mesos_tells_it() {
     let mut observed = observed(service(1));
