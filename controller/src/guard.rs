@@ -13,13 +13,16 @@ use kube::Client;
 use kube::api::Api;
 use serde::Serialize;
 use serde_json::Value;
+use tokio::sync::watch;
 use watchword_crds::names::AUTHORITY_POLICY;
 
 use crate::chain::Chain;
 use crate::run::Shared;
 
-/// Compares now and every few seconds, until the shutdown.
-pub fn watch(shared: &Shared) {
+/// Compares now and every few seconds, until the shutdown; what comes back says whether all is as
+/// it was shipped, and says no until that is known.
+pub fn watch(shared: &Shared) -> watch::Receiver<bool> {
+    let (guarded, result) = watch::channel(false);
     let condition = shared.readiness.condition("authority");
     let client = shared.client.clone();
     let shutdown = shared.shutdown.clone();
@@ -31,14 +34,21 @@ pub fn watch(shared: &Shared) {
                 _ = ticks.tick() => {}
             }
             match compare(&client).await {
-                Ok(None) => condition.met(),
-                Ok(Some(difference)) => condition.unmet(difference),
+                Ok(None) => {
+                    guarded.send_replace(true);
+                    condition.met();
+                }
+                Ok(Some(difference)) => {
+                    guarded.send_replace(false);
+                    condition.unmet(difference);
+                }
                 // The API server is away: what was seen last is the best guess, since whoever
                 // could change the policy needs it as well.
                 Err(error) => tracing::warn!(error = %Chain(&error), "cannot read the policy"),
             }
         }
     });
+    result
 }
 
 /// What is wrong, if anything is.

@@ -4,6 +4,7 @@
 //! (`/v1/check`), and people (`/secrets/v1`, the API of DC/OS' Secret Store). Sealed, it answers
 //! too: 503 and `sealed`, so that whoever waits hears why.
 
+use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,10 +29,12 @@ use crate::run::Shared;
 use crate::tls::{self, ServeTls};
 
 use self::audit::{Audit, Decision, Entry, Event, Subject};
+use self::budget::Budget;
 
 mod audit;
 mod authenticate;
 mod authorize;
+mod budget;
 mod check;
 mod client_ca;
 mod evidence;
@@ -47,8 +50,11 @@ pub use self::failure::Failure;
 pub struct Service {
     /// The audit log.
     audit: Audit,
+    budget: Budget,
     /// The API server, under the store's own service account.
     client: Client,
+    /// Whether the policy that guards revisions stands as it was shipped.
+    guard: watch::Receiver<bool>,
     /// The name by which the controller is known to the API server.
     controller: String,
     /// The sealed store.
@@ -70,6 +76,21 @@ impl Service {
             .map_err(|error| Failure::unavailable("the audit log cannot be written", &error))
     }
 
+    /// Refuses while revisions are not guarded: one that was written then could be anybody's.
+    ///
+    /// # Errors
+    ///
+    /// `Unavailable`, until the policy is back.
+    fn guarded(&self) -> Result<(), Failure> {
+        match *self.guard.borrow() {
+            true => Ok(()),
+            false => Err(Failure::new(
+                ErrorCode::Unavailable,
+                "the policy that guards task revisions is not in place",
+            )),
+        }
+    }
+
     /// Writes an audit line about someone who could not say who they are. Of the container that
     /// they speak of no more is kept than a container's name can have.
     fn record_stranger(
@@ -87,6 +108,16 @@ impl Service {
         let cause = Some(failure.message.as_str());
         self.record(&Entry { event, decision, subject, path: None, version: None, cause })
     }
+}
+
+/// Runs to its end what a client has asked for, whether or not the client stays: a connection that
+/// ends must not cut an effect off from its audit line.
+async fn detached<T: Send + 'static>(
+    work: impl Future<Output = Result<T, Failure>> + Send + 'static,
+) -> Result<T, Failure> {
+    tokio::spawn(work)
+        .await
+        .unwrap_or_else(|error| Err(Failure::unavailable("the request failed", &error)))
 }
 
 /// Why the role could not go on.
@@ -122,6 +153,8 @@ pub async fn run(args: StoreArgs, shared: Shared) -> Result<(), ServeError> {
     };
     let service = Arc::new(Service {
         audit: Audit::to_stdout(),
+        budget: Budget::new(),
+        guard: guard::watch(&shared),
         client: shared.client.clone(),
         controller: format!("system:serviceaccount:{}:{}", shared.namespace, names::CONTROLLER),
         store: Store::new(backend, Config::default()),
@@ -129,7 +162,6 @@ pub async fn run(args: StoreArgs, shared: Shared) -> Result<(), ServeError> {
         spaces: follow(&shared),
         stores: follow(&shared),
     });
-    guard::watch(&shared);
     let (client_ca, authorities) = watch::channel(String::new());
     tokio::spawn(client_ca::follow(shared.client.clone(), client_ca, shared.shutdown.clone()));
     // One task after the other: of two that wait for one cache, kube wakes only the last.

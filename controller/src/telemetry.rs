@@ -18,6 +18,11 @@ use crate::chain::Chain;
 pub fn init(filter: &str) -> Result<(), InitError> {
     let filter = EnvFilter::try_new(filter)
         .map_err(|source| InitError::Filter { filter: filter.to_owned(), source })?;
+    // It quotes whole answers of the API server when it cannot read them: tokens and Secrets too.
+    let filter = match QUIET.parse() {
+        Ok(quiet) => filter.add_directive(quiet),
+        Err(source) => return Err(InitError::Filter { filter: QUIET.to_owned(), source }),
+    };
     let lines = fmt::layer().json().flatten_event(true).with_writer(io::stderr);
     tracing_subscriber::registry().with(filter).with(lines).try_init().map_err(InitError::Start)
 }
@@ -31,6 +36,8 @@ pub fn report_failure(error: &dyn Error) {
         eprintln!("error: {}", Chain(error));
     }
 }
+
+const QUIET: &str = "kube_client::client=error";
 
 /// Why logging could not be started.
 #[derive(Debug, thiserror::Error)]

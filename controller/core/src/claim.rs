@@ -125,6 +125,7 @@ pub fn judge<'a>(claim: &Claim, evidence: &Evidence<'a>) -> Result<&'a TaskInfo,
     if !is_controlled_by(&revision.metadata, definition)
         || definition.metadata.name.as_deref() != Some(&revision.spec.definition)
         || definition.metadata.namespace.as_deref() != Some(&claim.namespace)
+        || definition.metadata.deletion_timestamp.is_some()
     {
         return Err(Refusal::Revision(name.to_owned()));
     }

@@ -44,6 +44,15 @@ impl Verb {
     }
 }
 
+/// By what a person was let pass.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) enum Grant {
+    /// By the URL, which only cluster admins grant.
+    Everywhere,
+    /// By the virtual resource in this namespace, which speaks for this namespace's space only.
+    Namespace(String),
+}
+
 /// Lets `person` pass if `verb` is granted on `path`, which is canonical; a folder that is listed
 /// ends with `/`, the root is empty. `namespaces` are those whose space the path lies in.
 ///
@@ -56,7 +65,7 @@ pub(super) async fn allow(
     verb: Verb,
     path: &str,
     namespaces: &[String],
-) -> Result<(), Failure> {
+) -> Result<Grant, Failure> {
     let url = SubjectAccessReviewSpec {
         non_resource_attributes: Some(NonResourceAttributes {
             path: Some(format!("{URL_PREFIX}{path}")),
@@ -65,7 +74,7 @@ pub(super) async fn allow(
         ..subject(person)
     };
     if ask(client, url).await? {
-        return Ok(());
+        return Ok(Grant::Everywhere);
     }
     for namespace in namespaces {
         for name in names(path) {
@@ -81,7 +90,7 @@ pub(super) async fn allow(
                 ..subject(person)
             };
             if ask(client, resource).await? {
-                return Ok(());
+                return Ok(Grant::Namespace(namespace.clone()));
             }
         }
     }

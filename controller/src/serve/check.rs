@@ -37,6 +37,7 @@ pub(super) async fn check(
         service.record_stranger(Event::Check, None, &failure)?;
         return Err(failure);
     }
+    service.guarded()?;
     let bad = |message: String| Failure::new(ErrorCode::BadRequest, message);
     let request: CheckRequest = serde_json::from_slice(&body)
         .map_err(|error| bad(format!("this is not a check request: {error}")))?;

@@ -7,10 +7,10 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::HeaderMap;
+use axum::response::Response;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use watchword_core::claim::{self, Claim, Refusal};
@@ -26,10 +26,11 @@ use watchword_protocol::{
 use zeroize::Zeroizing;
 
 use super::audit::{Decision, Entry, Event, Subject};
+use super::budget::Share;
 use super::evidence::{self, FetchError};
 use super::failure::Failure;
 use super::permit::Permit;
-use super::{Service, authenticate};
+use super::{Service, authenticate, detached};
 
 /// Answers one container.
 ///
@@ -40,7 +41,15 @@ pub(super) async fn resolve(
     State(service): State<Arc<Service>>,
     headers: HeaderMap,
     body: Bytes,
-) -> Result<Json<ResolveAnswer>, Failure> {
+) -> Result<Response, Failure> {
+    detached(answer_container(service, headers, body)).await
+}
+
+async fn answer_container(
+    service: Arc<Service>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, Failure> {
     let request = parse(&body)?;
     let claim = match claim(&service, &headers, &request.container).await {
         Ok(claim) => claim,
@@ -50,7 +59,7 @@ pub(super) async fn resolve(
         }
     };
     match release(&service, &claim, &request.want).await {
-        Ok(answer) => Ok(Json(answer)),
+        Ok(response) => Ok(response),
         Err(failure) => {
             let decision = match failure.code {
                 ErrorCode::Denied => Decision::Denied,
@@ -81,11 +90,8 @@ fn parse(body: &[u8]) -> Result<ResolveRequest, Failure> {
     Ok(request)
 }
 
-async fn release(
-    service: &Service,
-    claim: &Claim,
-    want: &[Want],
-) -> Result<ResolveAnswer, Failure> {
+async fn release(service: &Service, claim: &Claim, want: &[Want]) -> Result<Response, Failure> {
+    service.guarded()?;
     let fetched = evidence::fetch(&service.client, claim).await.map_err(|error| match error {
         FetchError::Failure(failure) => failure,
         FetchError::Refusal(refusal) => refused(&refusal),
@@ -95,8 +101,9 @@ async fn release(
     definition::validate_revision(&fetched.revision.spec)
         .map_err(|invalid| Failure::new(ErrorCode::Invalid, invalid.to_string()))?;
     let wanted = Wanted::of(task, want);
-    let resolved = resolve_all(service, claim, &fetched.revision.spec, &wanted).await?;
-    answer(&wanted, resolved)
+    let mut share = service.budget.share();
+    let resolved = resolve_all(service, claim, &fetched.revision.spec, &wanted, &mut share).await?;
+    Ok(share.respond(&answer(&wanted, resolved)?))
 }
 
 /// What one container asks for now.
@@ -126,6 +133,7 @@ async fn resolve_all(
     claim: &Claim,
     revision: &TaskRevisionSpec,
     wanted: &Wanted,
+    share: &mut Share,
 ) -> Result<Vec<Zeroizing<Vec<u8>>>, Failure> {
     let permit = Permit::of(service, &claim.namespace, revision)?;
     // Every reference is judged before the first one is looked up: a denial says nothing of what
@@ -137,7 +145,12 @@ async fn resolve_all(
     let mut versions = Vec::new();
     for source in wanted.sources() {
         match source {
-            SecretSource::Inline(value) => values.push(inline(value)?),
+            SecretSource::Inline(value) => {
+                let value = inline(value)?;
+                share.take(value.len())?;
+                values.push(value);
+                versions.push(("(inline)", None));
+            }
             SecretSource::Invalid { message } => {
                 return Err(Failure::new(ErrorCode::Invalid, message.clone()));
             }
@@ -147,6 +160,7 @@ async fn resolve_all(
                     Failure::new(ErrorCode::Invalid, format!("cannot use secret `{name}`: {error}"))
                         .about(name.as_str())
                 })?;
+                share.take(value.len())?;
                 values.push(value);
                 versions.push((name.as_str(), resolved.version));
             }

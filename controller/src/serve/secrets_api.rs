@@ -8,11 +8,11 @@
 use std::sync::Arc;
 
 use axum::Extension;
+use axum::Json;
 use axum::body::Bytes;
-use axum::extract::{Path, Query, State};
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
+use axum::extract::{FromRequest, Path, Query, Request, State};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::{Json, extract::rejection::BytesRejection};
 use jiff::Timestamp;
 use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Serialize};
@@ -23,11 +23,11 @@ use watchword_store::{
 };
 use zeroize::Zeroizing;
 
-use super::Service;
 use super::audit::{Decision, Entry, Event, Subject};
 use super::authenticate::{self, Person};
-use super::authorize::{self, Verb};
+use super::authorize::{self, Grant, Verb};
 use super::failure::Failure;
+use super::{Service, detached};
 use crate::chain::Chain;
 use crate::resolvers::read_failure;
 use crate::tls::ClientIdentity;
@@ -46,26 +46,34 @@ pub(super) async fn seal_status(
 }
 
 /// Everything under `/secrets/v1/secret/{store}`.
+///
+/// It runs to its end even when the client goes away: what has been done must be written down.
 pub(super) async fn secret(
     State(service): State<Arc<Service>>,
-    uri: Uri,
     Query(query): Query<Parameters>,
-    method: Method,
-    headers: HeaderMap,
     identity: Option<Extension<ClientIdentity>>,
-    body: Result<Bytes, BytesRejection>,
+    request: Request,
 ) -> Result<Response, Failure> {
-    let operation = Operation::of(&method, &query)?;
-    let person = match person(&service, &headers, identity).await {
+    detached(answer(service, query, identity, request)).await
+}
+
+async fn answer(
+    service: Arc<Service>,
+    query: Parameters,
+    identity: Option<Extension<ClientIdentity>>,
+    request: Request,
+) -> Result<Response, Failure> {
+    let operation = Operation::of(request.method(), &query)?;
+    let person = match person(&service, request.headers(), identity).await {
         Ok(person) => person,
         Err(failure) => {
             service.record_stranger(operation.event(), None, &failure)?;
             return Err(failure);
         }
     };
-    let target = Target::parse(uri.path(), query.list)?;
+    let target = Target::parse(request.uri().path(), operation == Operation::List)?;
     let call = Call { service: &service, person: &person, target: &target, operation };
-    let outcome = call.run(&headers, body, query.version).await;
+    let outcome = call.run(request, query.version).await;
     if let Err(failure) = &outcome {
         let decision = match failure.code {
             ErrorCode::Denied => Decision::Denied,
@@ -138,6 +146,10 @@ enum Operation {
 impl Operation {
     fn of(method: &Method, query: &Parameters) -> Result<Self, Failure> {
         match *method {
+            // The flag must not turn the path of a write into a folder's.
+            _ if *method != Method::GET && (query.list || query.versions) => {
+                Err(Failure::new(ErrorCode::BadRequest, "`list` and `versions` go with GET only"))
+            }
             Method::GET if query.list => Ok(Self::List),
             Method::GET if query.versions => Ok(Self::Versions),
             Method::GET => Ok(Self::Read),
@@ -178,31 +190,28 @@ struct Call<'a> {
 }
 
 impl Call<'_> {
-    async fn run(
-        &self,
-        headers: &HeaderMap,
-        body: Result<Bytes, BytesRejection>,
-        version: Option<u64>,
-    ) -> Result<Response, Failure> {
+    /// The body is read only once the person is known to be allowed to write.
+    async fn run(&self, request: Request, version: Option<u64>) -> Result<Response, Failure> {
         let Self { service, person, target, operation } = *self;
         let namespaces = match &target.path {
             None => Vec::new(),
             Some(path) => service.ownership().owners(path.as_str(), operation == Operation::List),
         };
         let verb = operation.verb();
-        authorize::allow(&service.client, person, verb, &target.text, &namespaces).await?;
+        let grant =
+            authorize::allow(&service.client, person, verb, &target.text, &namespaces).await?;
         match (operation, &target.path) {
-            (Operation::List, folder) => self.list(folder.as_ref()).await,
+            (Operation::List, folder) => self.list(folder.as_ref(), &grant).await,
             (_, None) => {
                 Err(Failure::new(ErrorCode::BadRequest, "the path of a secret is missing"))
             }
             (Operation::Create, Some(path)) => {
-                let (value, content_type) = value(headers, body)?;
+                let (value, content_type) = value(request).await?;
                 let version = self.write(path, &value, content_type, Precondition::Create).await?;
                 Ok((StatusCode::CREATED, etag(version)).into_response())
             }
             (Operation::Update, Some(path)) => {
-                let (value, content_type) = value(headers, body)?;
+                let (value, content_type) = value(request).await?;
                 let version = self.write(path, &value, content_type, Precondition::Update).await?;
                 Ok((StatusCode::NO_CONTENT, etag(version)).into_response())
             }
@@ -213,7 +222,7 @@ impl Call<'_> {
             }
             (Operation::Versions, Some(path)) => self.versions(path).await,
             (Operation::Read, Some(path)) => {
-                let accept = Accept::of(headers)?;
+                let accept = Accept::of(request.headers())?;
                 let read = service.store.read(path, version).await;
                 let secret = read.map_err(|error| read_failure(&error))?;
                 self.record(Decision::Allowed, Some(secret.version), None)?;
@@ -248,13 +257,19 @@ impl Call<'_> {
     }
 
     /// Names relative to the folder, of everything below it.
-    async fn list(&self, folder: Option<&SecretPath>) -> Result<Response, Failure> {
+    async fn list(&self, folder: Option<&SecretPath>, grant: &Grant) -> Result<Response, Failure> {
+        let ownership = self.service.ownership();
         let entries =
             self.service.store.list(folder).await.map_err(|error| list_failure(&error))?;
         self.record(Decision::Allowed, None, None)?;
         let below = folder.map_or(0, |folder| folder.as_str().len() + 1);
-        let names: Vec<&str> =
-            entries.iter().filter_map(|entry| entry.path.as_str().get(below..)).collect();
+        // A namespace's grant ends where another namespace's space begins.
+        let visible = |path: &str| match grant {
+            Grant::Everywhere => true,
+            Grant::Namespace(namespace) => ownership.owners(path, false).contains(namespace),
+        };
+        let paths = entries.iter().map(|entry| entry.path.as_str()).filter(|path| visible(path));
+        let names: Vec<&str> = paths.filter_map(|path| path.get(below..)).collect();
         Ok(Json(json!({"array": names})).into_response())
     }
 
@@ -327,11 +342,9 @@ struct JsonSecret {
     value: Zeroizing<String>,
 }
 
-fn value(
-    headers: &HeaderMap,
-    body: Result<Bytes, BytesRejection>,
-) -> Result<(Value, ContentType), Failure> {
-    let body = body.map_err(|rejection| {
+async fn value(request: Request) -> Result<(Value, ContentType), Failure> {
+    let headers = request.headers().clone();
+    let body = Bytes::from_request(request, &()).await.map_err(|rejection| {
         Failure::new(ErrorCode::BadRequest, "the body is too large or was cut off")
             .with_status(rejection.status())
     })?;
@@ -472,6 +485,16 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
+
+    #[rstest]
+    #[case(Method::PUT)]
+    #[case(Method::PATCH)]
+    #[case(Method::DELETE)]
+    fn a_write_cannot_be_judged_as_a_list(#[case] method: Method) {
+        let query = Parameters { list: true, ..Parameters::default() };
+
+        assert!(Operation::of(&method, &query).is_err());
+    }
 
     #[rstest]
     #[case("default/shop/db", false, Some("shop/db"))]

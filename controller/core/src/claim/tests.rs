@@ -53,6 +53,7 @@ fn an_adopted_pod_that_is_not_selected_gets_nothing() {
 #[case::revision_without_owner("/revision/metadata/ownerReferences", json!([]), "does not belong to its definition")]
 #[case::revision_of_a_namesake("/revision/metadata/ownerReferences/0/apiVersion", json!("evil.dev/v1"), "does not belong to its definition")]
 #[case::definition_of_another_namespace("/definition/metadata/namespace", json!("bank"), "does not belong to its definition")]
+#[case::definition_being_deleted("/definition/metadata/deletionTimestamp", json!("2026-01-01T00:00:00Z"), "does not belong to its definition")]
 #[case::another_account("/claim/service_account", json!("builder"), "service account")]
 #[case::pod_without_owner("/pod/metadata/ownerReferences", json!([]), "owner of its Pod")]
 #[case::forged_owner_uid("/pod/metadata/ownerReferences/0/uid", json!("forged"), "owner of its Pod")]
