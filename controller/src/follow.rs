@@ -2,10 +2,12 @@
 
 use std::fmt::Debug;
 use std::future;
+use std::time::Duration;
 
 use futures::StreamExt;
 use kube::api::Api;
-use kube::runtime::reflector::{self, Store};
+use kube::runtime::reflector::store::WriterDropped;
+use kube::runtime::reflector::{self, Lookup, Store};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Resource, ResourceExt};
 use serde::de::DeserializeOwned;
@@ -35,4 +37,54 @@ where
         }
     });
     reader
+}
+
+/// Waits until a cache has been filled for the first time.
+///
+/// kube's own `wait_until_ready` wakes only the task that asked last; of several that wait for one
+/// cache, such as reconciles after a start, the others would wait for ever. Asked again, it answers.
+///
+/// # Errors
+///
+/// Whoever fills the cache is gone.
+pub async fn filled<K>(cache: &Store<K>) -> Result<(), WriterDropped>
+where
+    K: Lookup + Clone + 'static,
+    K::DynamicType: Eq + std::hash::Hash + Clone,
+{
+    loop {
+        if let Ok(filled) = tokio::time::timeout(ASK_AGAIN, cache.wait_until_ready()).await {
+            return filled;
+        }
+    }
+}
+
+const ASK_AGAIN: Duration = Duration::from_millis(100);
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::core::v1::ConfigMap;
+    use kube::runtime::watcher::Event;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn all_who_wait_for_a_cache_hear_that_it_is_filled() {
+        let (cache, mut writer) = reflector::store::<ConfigMap>();
+        let waiters: Vec<_> = (0..3)
+            .map(|_| {
+                let cache = cache.clone();
+                tokio::spawn(async move { filled(&cache).await })
+            })
+            .collect();
+        tokio::task::yield_now().await;
+
+        writer.apply_watcher_event(&Event::Init);
+        writer.apply_watcher_event(&Event::InitDone);
+
+        for waiter in waiters {
+            let heard = tokio::time::timeout(Duration::from_secs(10), waiter).await;
+            heard.expect("a waiter was forgotten").unwrap().unwrap();
+        }
+    }
 }

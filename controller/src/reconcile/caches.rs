@@ -26,6 +26,7 @@ use watchword_crds::{Space, TaskDefinition, TaskRevision, names};
 use watchword_protocol::env_names;
 
 use crate::chain::Chain;
+use crate::follow::filled;
 
 /// A definition, or what is left of one that cannot be read: one broken object must not stall the
 /// watch of all others.
@@ -128,14 +129,14 @@ impl Caches {
         } = self;
         // An error means that the writers are gone, and with them the controller.
         _ = tokio::join!(
-            adopted.wait_until_ready(),
-            cron_jobs.wait_until_ready(),
-            definitions.wait_until_ready(),
-            deployments.wait_until_ready(),
-            jobs.wait_until_ready(),
-            labelled.wait_until_ready(),
-            revisions.wait_until_ready(),
-            spaces.wait_until_ready(),
+            filled(adopted),
+            filled(cron_jobs),
+            filled(definitions),
+            filled(deployments),
+            filled(jobs),
+            filled(labelled),
+            filled(revisions),
+            filled(spaces),
         );
     }
 
