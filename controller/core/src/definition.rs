@@ -103,7 +103,8 @@ impl fmt::Display for Warning {
 ///
 /// # Errors
 ///
-/// The first rule that is broken: the reader's and validator's of Mesos for all tasks, then ours.
+/// The first rule that is broken: how long lists may be, then the reader's and validator's of
+/// Mesos for all tasks, then ours.
 pub fn validate(
     spec: &TaskDefinitionSpec,
     namespace: &str,
@@ -164,6 +165,9 @@ pub fn validate_tasks(tasks: &[TaskInfo], is_adopted: bool) -> Result<Vec<Warnin
             format!("there are {} tasks; use at most {}", tasks.len(), names::MAX_TASKS),
         ));
     }
+    for (index, task) in tasks.iter().enumerate() {
+        judge_sizes(task, &format!("spec.tasks[{index}]"))?;
+    }
     judge_by_mesos(tasks)?;
 
     let mut warnings = Vec::new();
@@ -172,6 +176,34 @@ pub fn validate_tasks(tasks: &[TaskInfo], is_adopted: bool) -> Result<Vec<Warnin
     }
     warnings.extend(judge_names(tasks, is_adopted)?);
     Ok(warnings)
+}
+
+/// Before anything looks at what the lists hold: an author's long list must not cost others time.
+fn judge_sizes(task: &TaskInfo, at: &str) -> Result<(), Invalid> {
+    let command = task.command.as_ref();
+    let environment = command.and_then(|command| command.environment.as_ref());
+    let variables = environment.map_or(0, |environment| environment.variables.len());
+    if variables > MAX_VARIABLES {
+        return Err(Invalid::new(
+            format!("{at}.command.environment.variables"),
+            format!("there are {variables} variables; use at most {MAX_VARIABLES}"),
+        ));
+    }
+    let uris = command.map_or(0, |command| command.uris.len());
+    if uris > MAX_URIS {
+        return Err(Invalid::new(
+            format!("{at}.command.uris"),
+            format!("there are {uris} uris; use at most {MAX_URIS}"),
+        ));
+    }
+    let volumes = task.container.as_ref().map_or(0, |container| container.volumes.len());
+    if volumes > MAX_VOLUMES {
+        return Err(Invalid::new(
+            format!("{at}.container.volumes"),
+            format!("there are {volumes} volumes; use at most {MAX_VOLUMES}"),
+        ));
+    }
+    Ok(())
 }
 
 fn judge_by_mesos(tasks: &[TaskInfo]) -> Result<(), Invalid> {
@@ -292,6 +324,15 @@ fn validate_template(
     );
     Ok(is_adopted.then_some(warning).into_iter().collect())
 }
+
+/// How many URIs a task may have.
+const MAX_URIS: usize = 256;
+
+/// How many variables a task may have.
+const MAX_VARIABLES: usize = 512;
+
+/// How many volumes a task may have.
+const MAX_VOLUMES: usize = 128;
 
 /// What Kubernetes asks of whoever writes warnings.
 const MAX_WARNING_CHARACTERS: usize = 120;

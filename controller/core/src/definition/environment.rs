@@ -1,5 +1,7 @@
 //! Our own rules for environment variables.
 
+use std::collections::BTreeMap;
+
 use watchword_crds::mesos::Variable;
 use watchword_crds::names;
 
@@ -13,13 +15,14 @@ pub(super) fn judge(
     is_adopted: bool,
 ) -> Result<Vec<Warning>, Invalid> {
     let mut warnings = Vec::new();
+    // By name, whether the first variable of that name is a secret.
+    let mut seen: BTreeMap<&str, bool> = BTreeMap::new();
     for (index, variable) in variables.iter().enumerate() {
         let at = format!("{at}.variables[{index}]");
         let name = variable.name.as_deref().unwrap_or_default();
         judge_name(name, &format!("{at}.name"))?;
-        let earlier = variables[..index].iter().find(|one| one.name.as_deref() == Some(name));
-        if let Some(earlier) = earlier {
-            if is_secret(earlier) || is_secret(variable) {
+        if let Some(is_earlier_secret) = seen.get(name) {
+            if *is_earlier_secret || is_secret(variable) {
                 return Err(Invalid::new(
                     format!("{at}.name"),
                     format!("{name:?} is set twice, and one is a secret; leave one out"),
@@ -30,6 +33,8 @@ pub(super) fn judge(
                 format!("{at}.name"),
                 format!("{name:?} is set twice; the last one counts"),
             ));
+        } else {
+            seen.insert(name, is_secret(variable));
         }
         task::judge_no_nul(variable.value.as_deref(), &format!("{at}.value"))?;
         match &variable.secret {

@@ -247,6 +247,55 @@ fn mesos_rules_of_all_tasks_come_before_ours() {
     assert!(refusal(&spec).starts_with("spec.tasks[1].command.environment.variables[0]: Task 'b'"));
 }
 
+#[rstest]
+#[case::variables(
+    |count| variables(json!(vec![json!({"name": ""}); count])),
+    513,
+    "spec.tasks[0].command.environment.variables: there are 513 variables; use at most 512"
+)]
+#[case::uris(
+    |count| json!({"command": {"uris": vec![json!({"value": "x"}); count]}}),
+    257,
+    "spec.tasks[0].command.uris: there are 257 uris; use at most 256"
+)]
+#[case::volumes(
+    |count| files(&vec!["../x"; count]),
+    129,
+    "spec.tasks[0].container.volumes: there are 129 volumes; use at most 128"
+)]
+fn a_list_that_is_too_long_is_refused_before_anything_in_it(
+    #[case] task: fn(usize) -> Value,
+    #[case] count: usize,
+    #[case] message: &str,
+) {
+    assert_eq!(refusal(&with_task(task(count))), message);
+}
+
+#[test]
+fn the_longest_lists_pass() {
+    let names = (0..512).map(|index| json!({"name": format!("A{index}"), "value": "x"}));
+    let mut task = variables(names.collect());
+    let paths: Vec<String> = (0..128).map(|index| format!("a/{index}")).collect();
+    json_patch::merge(&mut task, &files(&paths.iter().map(String::as_str).collect::<Vec<_>>()));
+
+    assert_eq!(warnings(&with_task(task)), [""; 0]);
+}
+
+#[test]
+fn a_plain_variable_may_be_set_again_and_again_but_not_by_a_secret() {
+    let plain = json!({"name": "A", "value": "a"});
+    let thrice = variables(json!([plain, plain, plain]));
+    let last =
+        variables(json!([plain, plain, {"name": "A", "type": "SECRET", "secret": secret()}]));
+
+    assert_eq!(warnings(&with_task(thrice)).len(), 2);
+    assert_eq!(
+        refusal(&with_task(last)),
+        "spec.tasks[0].command.environment.variables[2].name: \"A\" is set twice, and one is a \
+         secret; leave one out"
+    );
+}
+
 #[test]
 fn an_inline_value_is_found_so_that_the_caller_can_refuse_it() {
     let inline = json!({"type": "VALUE", "value": {"data": "aHVudGVyMg=="}});
