@@ -36,7 +36,7 @@ fn variables_and_files_can_each_be_one_member_of_a_json_secret() {
         let secret = namespace.secret("db");
         let value = json!({"user": "shop", "password": "p\u{e4}ss\nword", "port": 5432});
         cluster.create_secret(&secret, value.to_string()).await?;
-        let print = task("web", "echo \"<$DB_USER>\"; cat /etc/password; exec sleep 600");
+        let print = task("web", "echo \"<$DB_USER>\"; cat /etc/password; echo; exec sleep 600");
         let web = with_variable(print, "DB_USER", &format!("{secret}@user"));
         let web = with_file(web, "/etc/password", "RO", &format!("{secret}@password"));
 
@@ -44,7 +44,7 @@ fn variables_and_files_can_each_be_one_member_of_a_json_secret() {
 
         namespace.in_state("web", "TASK_RUNNING").await?;
         let pod = namespace.running_pod("web").await?;
-        namespace.says(&pod, None, "<shop>\np\u{e4}ss\nword").await
+        namespace.says(&pod, None, "<shop>\np\u{e4}ss\nword\n").await
     });
 }
 
