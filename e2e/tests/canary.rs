@@ -12,6 +12,7 @@ use std::io::Read;
 use anyhow::{Context, Result, ensure};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use futures::future::try_join_all;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{DynamicObject, ListParams, LogParams};
 use kube::discovery::{Discovery, Scope, verbs};
@@ -31,9 +32,8 @@ fn a_value_is_found_nowhere_but_where_it_was_asked_for() {
         };
         cluster
             .disturb(["controller", "webhook", "store"], async |roles| {
-                for role in &roles {
-                    role.set_variable("RUST_LOG", "trace").await?;
-                }
+                let trace = roles.iter().map(|role| role.set_variable("RUST_LOG", "trace"));
+                try_join_all(trace).await?;
                 let namespace = cluster.namespace("canary").await?;
                 deliver_and_search(&namespace, &node).await
             })

@@ -1,9 +1,12 @@
 //! What an attacker tries: stolen tokens, forged pods, edited objects, other people's names, broken
 //! requests. Each is refused, and where the store was asked, its audit log says so.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::core::v1::{Namespace as NamespaceObject, Pod};
 use kube::api::{DeleteParams, ListParams, ObjectMeta, Patch, PatchParams, PostParams};
@@ -705,7 +708,7 @@ fn the_secrets_api_gives_each_subject_what_rbac_grants_on_the_parsed_path() {
             ("admin", "DELETE", format!("{o}/db"), 403),
             ("admin", "GET", "?list=true".into(), 403),
         ];
-        let mut tokens = std::collections::BTreeMap::new();
+        let mut tokens = BTreeMap::new();
         for (subject, method, path, status) in rows {
             if !tokens.contains_key(subject) {
                 let token = namespace.token(cluster.client(), subject, None, None).await?;
@@ -758,10 +761,9 @@ async fn resolve(store: &Https, token: &str, container: &str) -> anyhow::Result<
 
 /// The values of a resolve answer, decoded; empty if it is a refusal.
 fn values(answer: &Answer) -> Vec<String> {
-    use base64::Engine;
     let json = answer.json();
     let decode = |value: &Value| {
-        let bytes = base64::prelude::BASE64_STANDARD.decode(value.as_str().unwrap_or_default());
+        let bytes = BASE64_STANDARD.decode(value.as_str().unwrap_or_default());
         String::from_utf8(bytes.unwrap_or_default()).unwrap_or_default()
     };
     json["env"].as_array().into_iter().flatten().map(|one| decode(&one["value"])).collect()

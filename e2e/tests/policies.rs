@@ -524,9 +524,12 @@ fn token(spec: &mut Value) -> &mut Value {
 
 fn named<'a>(list: &'a mut Value, name: &str) -> &'a mut Value {
     let items = list.as_array_mut().into_iter().flatten();
-    items.into_iter().find(|item| item["name"] == name).expect(name)
+    let found = items.into_iter().find(|item| item["name"] == name);
+    found.unwrap_or_else(|| panic!("the pod has no `{name}`"))
 }
 
 fn push(list: &mut Value, item: Value) {
-    list.as_array_mut().into_iter().for_each(|list| list.push(item.clone()));
+    if let Some(list) = list.as_array_mut() {
+        list.push(item);
+    }
 }
