@@ -191,6 +191,29 @@ pub fn import(record: &Record, archives: &[PathBuf]) -> Result<()> {
                 String::from_utf8_lossy(&output.stderr).trim()
             );
         }
+        for image in unpacked(&String::from_utf8_lossy(&output.stdout)) {
+            make_known(record, image)?;
+        }
+    }
+    Ok(())
+}
+
+/// The images that `ctr` says it has unpacked.
+fn unpacked(output: &str) -> impl Iterator<Item = &str> {
+    output
+        .lines()
+        .filter_map(|line| line.strip_prefix("unpacking ")?.rsplit_once(" (").map(|(name, _)| name))
+}
+
+/// Has containerd look at an image anew. It passes over one that it marked as known before the
+/// archive gave its name to another image, which pods could then run, but not mount as a volume.
+fn make_known(record: &Record, image: &str) -> Result<()> {
+    let output = network::inside(record, &record.ctr)
+        .args(["--namespace=k8s.io", "images", "label", image, "io.cri-containerd.image="])
+        .output()
+        .context("cannot run `ctr`")?;
+    if !output.status.success() {
+        bail!("cannot make `{image}` known: {}", String::from_utf8_lossy(&output.stderr).trim());
     }
     Ok(())
 }
@@ -312,5 +335,20 @@ pub(crate) fn log_tail(layout: &Layout, name: &str) -> String {
     match fs::read(&path) {
         Ok(bytes) => tail(&String::from_utf8_lossy(&bytes), 15),
         Err(_) => "(there is none)".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_names_of_unpacked_images_are_read() {
+        let output = "unpacking localhost/pause:1 (sha256:aa3a)...done\nother\n\
+                      unpacking localhost/watchword:e2e (sha256:e981)...done\n";
+
+        let names: Vec<_> = unpacked(output).collect();
+
+        assert_eq!(names, ["localhost/pause:1", "localhost/watchword:e2e"]);
     }
 }
