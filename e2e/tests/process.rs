@@ -76,7 +76,7 @@ fn signals_reach_the_application_and_its_exit_codes_come_back() {
         // The finalizer keeps the pod to be looked at after its end.
         namespace.apply(&adopted_pod(json!({
             "terminationGracePeriodSeconds": 20, "restartPolicy": "Never", "containers": containers,
-        }), json!(["watchword.dev/e2e"])).to_string()).await?;
+        }), &json!(["watchword.dev/e2e"])).to_string()).await?;
         let pods: Api<Pod> = namespace.api();
 
         let ended = async |container: &str| -> Result<ContainerStateTerminated> {
@@ -210,7 +210,7 @@ fn an_adopted_pod_with_a_read_only_root_gets_its_secrets_in_a_restricted_namespa
                             },
                         }],
                     }),
-                    json!([]),
+                    &json!([]),
                 )
                 .to_string(),
             )
@@ -304,7 +304,7 @@ async fn adopt(namespace: &Namespace, tasks: &[Value]) -> Result<()> {
     namespace.condition("app", "Accepted", "True").await.map(drop)
 }
 
-fn adopted_pod(mut spec: Value, finalizers: Value) -> Value {
+fn adopted_pod(mut spec: Value, finalizers: &Value) -> Value {
     spec["serviceAccountName"] = json!("app");
     let labels = json!({"app": "app", "watchword.dev/inject": "true"});
     json!({
