@@ -8,7 +8,7 @@ use anyhow::{Context, ensure};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
-use k8s_openapi::api::core::v1::{Namespace as NamespaceObject, Pod};
+use k8s_openapi::api::core::v1::{Event, Namespace as NamespaceObject, Pod};
 use kube::api::{DeleteParams, ListParams, ObjectMeta, Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
@@ -254,7 +254,8 @@ fn pods_that_name_a_revision_without_being_its_definitions_are_refused() {
             denied(&cluster, &namespace, pod, 1).await?;
         }
 
-        // With the labels too, the webhook does inject it: a StatefulSet's pods may have them.
+        // With the labels too it would be injected, and once orphaned adopted by the definition's
+        // ReplicaSet: so no other controller may make such a pod.
         let labels = json!({
             "app": "copy", "watchword.dev/inject": "true", "watchword.dev/task-definition": "web",
         });
@@ -267,9 +268,19 @@ fn pods_that_name_a_revision_without_being_its_definitions_are_refused() {
             },
         });
         namespace.apply(&copy.to_string()).await?;
-        let message = launch_failure(&namespace, "app=copy", "web").await?;
-        assert!(message.contains("does not belong to the definition `web`"), "{message}");
-        denied(&cluster, &namespace, "copy-0", 1).await?;
+        let events: Api<Event> = namespace.api();
+        let of_copy = ListParams::default().fields("involvedObject.name=copy,reason=FailedCreate");
+        let message = wait_for("the refusal of the StatefulSet's pod", LIMIT, async || {
+            let event = events.list(&of_copy).await?.items.pop();
+            event.and_then(|event| event.message).context("no event yet")
+        })
+        .await?;
+        assert!(
+            message.contains("pods of a task definition are made by its workload"),
+            "{message}"
+        );
+        let pods = ListParams::default().labels("app=copy");
+        assert!(namespace.api::<Pod>().list(&pods).await?.items.is_empty());
         anyhow::Ok(())
     });
 }
