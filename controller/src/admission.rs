@@ -24,7 +24,7 @@ use watchword_core::injection::{AgentSource, Delivery, Settings};
 use crate::args::{AgentArgs, AgentDelivery, PullPolicy, TrustArgs, WebhookArgs};
 use crate::chain::Chain;
 use crate::readiness::Condition;
-use crate::run::Shared;
+use crate::shared::Shared;
 use crate::shutdown::Shutdown;
 use crate::tls::{self, ServeTls};
 

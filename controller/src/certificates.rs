@@ -32,7 +32,7 @@ use crate::{
     chain::Chain,
     leadership::{Lease, Timing},
     readiness::Condition,
-    run::Shared,
+    shared::Shared,
 };
 
 use self::{

@@ -12,7 +12,7 @@ use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 
-use crate::run::Shared;
+use crate::shared::Shared;
 
 /// Starts watching all objects of a kind, in a task that ends with the role. Whoever decides by
 /// the cache waits for `wait_until_ready` first.

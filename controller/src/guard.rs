@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use watchword_crds::names::AUTHORITY_POLICY;
 
 use crate::chain::Chain;
-use crate::run::Shared;
+use crate::shared::Shared;
 
 /// Compares now and every few seconds, until the shutdown; what comes back says whether all is as
 /// it was shipped, and says no until that is known.

@@ -28,6 +28,7 @@ pub mod reconcile;
 pub mod resolvers;
 pub mod run;
 pub mod serve;
+pub mod shared;
 pub mod shutdown;
 pub mod telemetry;
 pub mod tls;

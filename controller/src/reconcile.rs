@@ -40,7 +40,7 @@ use crate::backoff::{self, Backoff};
 use crate::chain::Chain;
 use crate::leadership::{Lease, Timing};
 use crate::readiness::Condition;
-use crate::run::Shared;
+use crate::shared::Shared;
 
 mod apply;
 mod caches;

@@ -18,6 +18,7 @@ use crate::{
     metrics::Metrics,
     readiness::{self, Readiness},
     reconcile, serve,
+    shared::Shared,
     shutdown::{self, Shutdown, Trigger},
 };
 
@@ -32,23 +33,6 @@ pub fn run(args: Args) -> Result<(), RunError> {
         .build()
         .map_err(RunError::StartRuntime)?
         .block_on(run_roles(args))
-}
-
-/// What every role gets; clones share everything.
-#[derive(Clone)]
-pub struct Shared {
-    /// The API server, with the role's own service account; its default namespace is ours.
-    pub client: Client,
-    /// This replica's name: the pod's. Holds leases and signs Events.
-    pub identity: String,
-    /// Where to register metrics.
-    pub metrics: Metrics,
-    /// The namespace that Watchword itself runs in.
-    pub namespace: String,
-    /// Where to say what is still missing before the role can serve.
-    pub readiness: Readiness,
-    /// When to end.
-    pub shutdown: Shutdown,
 }
 
 /// Why the process ended other than by a signal.

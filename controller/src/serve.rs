@@ -25,7 +25,7 @@ use watchword_store::{AnyBackend, Config, Store};
 use crate::args::StoreArgs;
 use crate::follow::follow;
 use crate::guard;
-use crate::run::Shared;
+use crate::shared::Shared;
 use crate::tls::{self, ServeTls};
 
 use self::audit::{Audit, Decision, Entry, Event, Subject};

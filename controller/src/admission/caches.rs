@@ -8,7 +8,7 @@ use watchword_core::space::Ownership;
 use watchword_crds::{Space, TaskDefinition, task_revision::TaskRevision};
 
 use crate::follow::follow;
-use crate::run::Shared;
+use crate::shared::Shared;
 
 /// Task definitions, their revisions, and spaces.
 pub struct Caches {

@@ -24,7 +24,7 @@ use zeroize::Zeroize;
 
 use super::Service;
 use crate::chain::Chain;
-use crate::run::Shared;
+use crate::shared::Shared;
 
 /// Unseals the store if it is sealed and may be, again and again until the shutdown; begins when
 /// `known` is over, by which time the settings are.

@@ -1,6 +1,5 @@
 //! Carrying a plan out on the raw pod.
 
-use k8s_openapi::api::core::v1::{Container, LifecycleHandler, Probe};
 use serde_json::{Value, json};
 use watchword_protocol::{ContainerFiles, FilePlan, audience, env_names};
 
@@ -171,15 +170,6 @@ impl InjectionPlan {
         }
         container
     }
-}
-
-/// Whether a container has an exec probe or an exec hook.
-pub(super) fn has_exec_probe_or_hook(container: &Container) -> bool {
-    let probes = [&container.liveness_probe, &container.readiness_probe, &container.startup_probe];
-    let hooks = container.lifecycle.as_ref();
-    let hooks = hooks.map(|hooks| [&hooks.post_start, &hooks.pre_stop]);
-    probes.into_iter().flatten().any(|Probe { exec, .. }| exec.is_some())
-        || hooks.into_iter().flatten().flatten().any(|LifecycleHandler { exec, .. }| exec.is_some())
 }
 
 fn planned(index: usize, injection: &ContainerInjection) -> ContainerFiles {

@@ -1,6 +1,6 @@
 //! Deciding what a pod gets. The plan is data; making it has no effect.
 
-use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
+use k8s_openapi::api::core::v1::{Container, LifecycleHandler, Pod, PodSpec, Probe};
 use watchword_crds::task_revision::TaskRevisionSpec;
 use watchword_protocol::PlannedFile;
 
@@ -166,7 +166,7 @@ fn plan_container(
     Ok(ContainerInjection {
         container: name.clone(),
         wraps,
-        caches_env: wraps && super::edit::has_exec_probe_or_hook(container),
+        caches_env: wraps && has_exec_probe_or_hook(container),
         sandbox: sandbox(container, &wanted.files),
         files,
     })
@@ -239,4 +239,13 @@ fn writers(pod: &Pod, planned: &[ContainerInjection]) -> Vec<FilesContainer> {
         }
     }
     writers
+}
+
+/// Whether a container has an exec probe or an exec hook.
+fn has_exec_probe_or_hook(container: &Container) -> bool {
+    let probes = [&container.liveness_probe, &container.readiness_probe, &container.startup_probe];
+    let hooks = container.lifecycle.as_ref();
+    let hooks = hooks.map(|hooks| [&hooks.post_start, &hooks.pre_stop]);
+    probes.into_iter().flatten().any(|Probe { exec, .. }| exec.is_some())
+        || hooks.into_iter().flatten().flatten().any(|LifecycleHandler { exec, .. }| exec.is_some())
 }
