@@ -99,10 +99,7 @@ impl Service {
         container: Option<&str>,
         failure: &Failure,
     ) -> Result<(), Failure> {
-        let decision = match failure.code {
-            ErrorCode::Denied | ErrorCode::Unauthenticated => Decision::Denied,
-            _ => Decision::Failed,
-        };
+        let decision = Decision::of(failure);
         let kept = container.map(|name| name.chars().take(MAX_NAME_CHARACTERS).collect::<String>());
         let subject = Subject::Nobody { container: kept.as_deref() };
         let cause = Some(failure.message.as_str());

@@ -9,6 +9,7 @@
 //! does not know survive. Nothing here holds a value or asks anybody anything.
 
 use k8s_openapi::api::core::v1::{Container, Pod};
+use serde::Deserialize;
 use serde_json::Value;
 use watchword_crds::task_revision::TaskRevisionSpec;
 use watchword_protocol::env_names;
@@ -91,7 +92,7 @@ pub fn mutate(
 ) -> Result<Mutation, Denial> {
     let mut pod = pod.clone();
     strip(&mut pod);
-    let typed: Pod = serde_json::from_value(pod.clone())
+    let typed: Pod = Pod::deserialize(&pod)
         .map_err(|error| Denial::new(format!("this is not a pod: {error}")))?;
     let plan = plan(&typed, name, revision, settings)?;
     plan.edit(&mut pod, settings);

@@ -9,6 +9,9 @@ use std::sync::Mutex;
 
 use jiff::Timestamp;
 use serde::Serialize;
+use watchword_protocol::ErrorCode;
+
+use super::failure::Failure;
 
 /// Where audit lines go.
 pub(super) struct Audit<W = io::Stdout>(Mutex<W>);
@@ -93,6 +96,16 @@ pub(super) enum Subject<'a> {
         /// The name.
         name: &'a str,
     },
+}
+
+impl Decision {
+    /// How a request that failed was decided.
+    pub(super) fn of(failure: &Failure) -> Self {
+        match failure.code {
+            ErrorCode::Denied | ErrorCode::Unauthenticated => Self::Denied,
+            _ => Self::Failed,
+        }
+    }
 }
 
 impl Audit {

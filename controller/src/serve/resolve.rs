@@ -61,10 +61,7 @@ async fn answer_container(
     match release(&service, &claim, &request.want).await {
         Ok(response) => Ok(response),
         Err(failure) => {
-            let decision = match failure.code {
-                ErrorCode::Denied => Decision::Denied,
-                _ => Decision::Failed,
-            };
+            let decision = Decision::of(&failure);
             let path = failure.reference.as_deref();
             record(&service, &claim, decision, path, None, Some(&failure.message))?;
             Err(failure)

@@ -75,11 +75,7 @@ async fn answer(
     let call = Call { service: &service, person: &person, target: &target, operation };
     let outcome = call.run(request, query.version).await;
     if let Err(failure) = &outcome {
-        let decision = match failure.code {
-            ErrorCode::Denied => Decision::Denied,
-            _ => Decision::Failed,
-        };
-        call.record(decision, None, Some(&failure.message))?;
+        call.record(Decision::of(failure), None, Some(&failure.message))?;
     }
     outcome
 }
