@@ -21,18 +21,33 @@ pub struct ErrorAnswer {
 /// The class of a failure; snake_case in JSON.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum ErrorCode {
+    /// It is there already, and the request would have made it.
+    AlreadyExists,
     /// The request makes no sense to the store: broken JSON, an unknown version or field.
     BadRequest,
+    /// Something else is under way that rules it out.
+    Conflict,
     /// A rule forbids it; says nothing about whether the secret exists.
     Denied,
     /// The store failed. What is not known reads as this.
     Internal,
     /// The secret is there and cannot be used as asked: not UTF-8, no such key, too large.
     Invalid,
+    /// There is such a path, and the method means nothing there.
+    MethodNotAllowed,
     /// The secret, or what leads to it, is not there.
     NotFound,
+    /// What the request made a condition (`If-Match`, `If-None-Match`) is not so.
+    PreconditionFailed,
     /// The store is sealed; someone has to unseal it.
     Sealed,
+    /// The request took longer than it may.
+    Timeout,
+    /// The value, or the body around it, is larger than the store takes.
+    TooLarge,
+    /// Too many requests of this caller were refused lately; the header `Retry-After` says when to
+    /// ask again.
+    TooManyRequests,
     /// The token is missing, expired, or not (yet) known to the API server.
     Unauthenticated,
     /// Something that the store needs is out of reach, or there are too many requests.
@@ -41,13 +56,20 @@ pub enum ErrorCode {
 
 impl ErrorCode {
     /// All codes, alphabetical.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 15] = [
+        Self::AlreadyExists,
         Self::BadRequest,
+        Self::Conflict,
         Self::Denied,
         Self::Internal,
         Self::Invalid,
+        Self::MethodNotAllowed,
         Self::NotFound,
+        Self::PreconditionFailed,
         Self::Sealed,
+        Self::Timeout,
+        Self::TooLarge,
+        Self::TooManyRequests,
         Self::Unauthenticated,
         Self::Unavailable,
     ];
@@ -58,20 +80,39 @@ impl ErrorCode {
     /// store's watch has seen it.
     pub fn is_final(self) -> bool {
         match self {
-            Self::BadRequest | Self::Denied | Self::Invalid | Self::NotFound => true,
-            Self::Internal | Self::Sealed | Self::Unauthenticated | Self::Unavailable => false,
+            Self::AlreadyExists
+            | Self::BadRequest
+            | Self::Denied
+            | Self::Invalid
+            | Self::MethodNotAllowed
+            | Self::NotFound
+            | Self::PreconditionFailed
+            | Self::TooLarge => true,
+            Self::Conflict
+            | Self::Internal
+            | Self::Sealed
+            | Self::Timeout
+            | Self::TooManyRequests
+            | Self::Unauthenticated
+            | Self::Unavailable => false,
         }
     }
 
     /// The HTTP status that goes with it.
     pub fn http_status(self) -> u16 {
         match self {
+            Self::AlreadyExists | Self::Conflict => 409,
             Self::BadRequest => 400,
             Self::Denied => 403,
             Self::Internal => 500,
             Self::Invalid => 422,
+            Self::MethodNotAllowed => 405,
             Self::NotFound => 404,
+            Self::PreconditionFailed => 412,
             Self::Sealed | Self::Unavailable => 503,
+            Self::Timeout => 408,
+            Self::TooLarge => 413,
+            Self::TooManyRequests => 429,
             Self::Unauthenticated => 401,
         }
     }
@@ -79,12 +120,19 @@ impl ErrorCode {
     /// The name on the wire: `not_found`.
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::AlreadyExists => "already_exists",
             Self::BadRequest => "bad_request",
+            Self::Conflict => "conflict",
             Self::Denied => "denied",
             Self::Internal => "internal",
             Self::Invalid => "invalid",
+            Self::MethodNotAllowed => "method_not_allowed",
             Self::NotFound => "not_found",
+            Self::PreconditionFailed => "precondition_failed",
             Self::Sealed => "sealed",
+            Self::Timeout => "timeout",
+            Self::TooLarge => "too_large",
+            Self::TooManyRequests => "too_many_requests",
             Self::Unauthenticated => "unauthenticated",
             Self::Unavailable => "unavailable",
         }

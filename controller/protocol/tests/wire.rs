@@ -174,12 +174,19 @@ fn an_answer_may_say_more_than_this_version_knows() {
 }
 
 #[rstest]
+#[case(ErrorCode::AlreadyExists, "\"already_exists\"", 409, true)]
 #[case(ErrorCode::BadRequest, "\"bad_request\"", 400, true)]
+#[case(ErrorCode::Conflict, "\"conflict\"", 409, false)]
 #[case(ErrorCode::Denied, "\"denied\"", 403, true)]
 #[case(ErrorCode::Internal, "\"internal\"", 500, false)]
 #[case(ErrorCode::Invalid, "\"invalid\"", 422, true)]
+#[case(ErrorCode::MethodNotAllowed, "\"method_not_allowed\"", 405, true)]
 #[case(ErrorCode::NotFound, "\"not_found\"", 404, true)]
+#[case(ErrorCode::PreconditionFailed, "\"precondition_failed\"", 412, true)]
 #[case(ErrorCode::Sealed, "\"sealed\"", 503, false)]
+#[case(ErrorCode::Timeout, "\"timeout\"", 408, false)]
+#[case(ErrorCode::TooLarge, "\"too_large\"", 413, true)]
+#[case(ErrorCode::TooManyRequests, "\"too_many_requests\"", 429, false)]
 #[case(ErrorCode::Unauthenticated, "\"unauthenticated\"", 401, false)]
 #[case(ErrorCode::Unavailable, "\"unavailable\"", 503, false)]
 fn codes_have_a_name_a_status_and_a_verdict(

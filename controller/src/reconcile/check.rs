@@ -235,16 +235,24 @@ fn unknown(code: ErrorCode, message: &str, since: Timestamp) -> Check {
             reason: "Sealed",
             since,
         },
-        ErrorCode::Internal | ErrorCode::Unavailable => Check::Unknown {
+        ErrorCode::Internal
+        | ErrorCode::Timeout
+        | ErrorCode::TooManyRequests
+        | ErrorCode::Unavailable => Check::Unknown {
             message: format!("waiting for the secret store: {message}"),
             reason: "StoreUnavailable",
             since,
         },
         // What is wrong is between the two of us, not with the references.
-        ErrorCode::BadRequest
+        ErrorCode::AlreadyExists
+        | ErrorCode::BadRequest
+        | ErrorCode::Conflict
         | ErrorCode::Denied
         | ErrorCode::Invalid
+        | ErrorCode::MethodNotAllowed
         | ErrorCode::NotFound
+        | ErrorCode::PreconditionFailed
+        | ErrorCode::TooLarge
         | ErrorCode::Unauthenticated => Check::Unknown {
             message: format!("the secret store refuses to check the references: {message}"),
             reason: "CheckRefused",

@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec, UserInfo};
 use kube::Client;
@@ -14,7 +15,10 @@ use kube::api::{Api, PostParams};
 use watchword_core::claim::Claim;
 use watchword_protocol::{CHECK_AUDIENCE, ErrorCode, audience};
 
+use super::Service;
+use super::audit::Event;
 use super::failure::Failure;
+use crate::tls::ClientIdentity;
 
 /// Someone who talks to the Secrets API, as the API server knows them.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -76,12 +80,42 @@ pub(super) async fn controller(client: &Client, token: &str, account: &str) -> R
     }
 }
 
-/// The person behind a bearer token: one made for Watchword, else one made for the API server.
+/// The person who sent a request, by bearer token or client certificate. Who cannot say who they
+/// are has an audit line about `event`.
 ///
 /// # Errors
 ///
-/// As for [`container`].
-pub(super) async fn person(client: &Client, token: &str) -> Result<Person, Failure> {
+/// As for [`container`]; `Unavailable` also when the audit log cannot be written.
+pub(super) async fn person(
+    service: &Service,
+    event: Event,
+    request: &Parts,
+) -> Result<Person, Failure> {
+    let identity = request.extensions.get::<ClientIdentity>();
+    // A token says more recently who someone is than a certificate does.
+    let person = match identity.filter(|_| !request.headers.contains_key(header::AUTHORIZATION)) {
+        Some(identity) => Ok(certified(identity)),
+        None => match token(&request.headers) {
+            Ok(token) => bearer(&service.client, token).await,
+            Err(failure) => Err(failure),
+        },
+    };
+    if let Err(failure) = &person {
+        service.record_stranger(event, None, failure)?;
+    }
+    person
+}
+
+/// The person whom a client certificate names.
+fn certified(identity: &ClientIdentity) -> Person {
+    let mut groups = identity.groups.clone();
+    // The API server adds this group to everyone whom it knows.
+    groups.push("system:authenticated".to_owned());
+    Person { user: identity.user.clone(), groups, ..Person::default() }
+}
+
+/// The person behind a bearer token: one made for Watchword, else one made for the API server.
+async fn bearer(client: &Client, token: &str) -> Result<Person, Failure> {
     let mut user = review(client, token, Some(AUDIENCE.to_owned())).await?;
     if user.is_none() {
         user = review(client, token, None).await?;

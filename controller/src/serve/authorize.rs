@@ -1,10 +1,14 @@
-//! Who may do what to which path: Kubernetes RBAC, asked with DC/OS' own verbs.
+//! Who may do what to which path, and who may run the store: Kubernetes RBAC, asked with DC/OS' own
+//! verbs.
 //!
 //! A person may if either of two things is granted: the URL `/secrets/v1/secret/default/<path>` as
 //! a non-resource URL (cluster admins can grant that), or the virtual resource `secrets` of group
 //! `store.watchword.dev` in a namespace whose space the path lies in (namespace admins can). The
 //! API server matches texts, so it is asked with a path that has been parsed, never with what came
 //! over the wire.
+//!
+//! Each verb of administration is granted on the URL `/secrets/v1/store/default`, and by nothing
+//! else: whoever may read every secret may not unseal, and whoever may seal reads none.
 
 use k8s_openapi::api::authorization::v1::{
     NonResourceAttributes, ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec,
@@ -13,6 +17,7 @@ use kube::Client;
 use kube::api::{Api, PostParams};
 use watchword_protocol::ErrorCode;
 
+use super::Service;
 use super::authenticate::Person;
 use super::failure::Failure;
 
@@ -44,6 +49,96 @@ impl Verb {
     }
 }
 
+/// What can be done to the store as a whole: each a right of its own.
+///
+/// | verb | lets one |
+/// |---|---|
+/// | `audit` | have the public key that the audit log is verified with |
+/// | `backup` | take all records, sealed |
+/// | `create` | make a store (there is one, so this only says who may hear so) |
+/// | `delete` | remove a store (likewise) |
+/// | `init` | initialise, and have the encrypted shares again |
+/// | `read` | see which stores there are and their settings |
+/// | `rekey` | change shares, threshold and PGP keys |
+/// | `restore` | bring a backup into an empty store |
+/// | `rotate` | add a term, rewrap, destroy older terms |
+/// | `seal` | drop the key everywhere |
+/// | `unseal` | give shares, and have the bootstrap key used |
+/// | `verify` | have every record checked |
+#[allow(dead_code, reason = "the ceremonies that ask for them come with the next commits")]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub(super) enum AdminVerb {
+    /// The public key of the audit log.
+    Audit,
+    /// A copy of all records.
+    Backup,
+    /// A further store.
+    Create,
+    /// No store any more.
+    Delete,
+    /// The first keyring, and its encrypted shares.
+    Init,
+    /// The list of stores.
+    Read,
+    /// Other shares for the same secrets.
+    Rekey,
+    /// All records from a copy.
+    Restore,
+    /// A further term, rewrapping, the end of older terms.
+    Rotate,
+    /// No key in memory any more.
+    Seal,
+    /// Shares given, also by the kept key.
+    Unseal,
+    /// Every record checked.
+    Verify,
+}
+
+impl AdminVerb {
+    /// As rules spell it.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Audit => "audit",
+            Self::Backup => "backup",
+            Self::Create => "create",
+            Self::Delete => "delete",
+            Self::Init => "init",
+            Self::Read => "read",
+            Self::Rekey => "rekey",
+            Self::Restore => "restore",
+            Self::Rotate => "rotate",
+            Self::Seal => "seal",
+            Self::Unseal => "unseal",
+            Self::Verify => "verify",
+        }
+    }
+}
+
+#[allow(dead_code, reason = "as above")]
+/// Lets `person` run the store if `verb` is granted on the store's URL. Asks the API server each
+/// time. The audit line about a denial is the caller's affair, as about whatever follows.
+///
+/// # Errors
+///
+/// `Denied` when nothing grants it, `Unavailable` when the API server cannot be asked.
+pub(super) async fn administer(
+    service: &Service,
+    person: &Person,
+    verb: AdminVerb,
+) -> Result<(), Failure> {
+    let verb = verb.as_str();
+    if ask(&service.client, url(person, STORE_URL, verb)).await? {
+        return Ok(());
+    }
+    Err(Failure::new(
+        ErrorCode::Denied,
+        format!(
+            "`{}` may not {verb} the store: grant the verb `{verb}` on the URL {STORE_URL}",
+            person.user
+        ),
+    ))
+}
+
 /// By what a person was let pass.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) enum Grant {
@@ -66,14 +161,7 @@ pub(super) async fn allow(
     path: &str,
     namespaces: &[String],
 ) -> Result<Grant, Failure> {
-    let url = SubjectAccessReviewSpec {
-        non_resource_attributes: Some(NonResourceAttributes {
-            path: Some(format!("{URL_PREFIX}{path}")),
-            verb: Some(verb.as_str().to_owned()),
-        }),
-        ..subject(person)
-    };
-    if ask(client, url).await? {
+    if ask(client, url(person, &format!("{URL_PREFIX}{path}"), verb.as_str())).await? {
         return Ok(Grant::Everywhere);
     }
     for namespace in namespaces {
@@ -114,6 +202,16 @@ fn names(path: &str) -> Vec<Option<String>> {
     exact.into_iter().chain(folders).map(Some).chain([None]).collect()
 }
 
+fn url(person: &Person, path: &str, verb: &str) -> SubjectAccessReviewSpec {
+    SubjectAccessReviewSpec {
+        non_resource_attributes: Some(NonResourceAttributes {
+            path: Some(path.to_owned()),
+            verb: Some(verb.to_owned()),
+        }),
+        ..subject(person)
+    }
+}
+
 fn subject(person: &Person) -> SubjectAccessReviewSpec {
     SubjectAccessReviewSpec {
         user: Some(person.user.clone()),
@@ -134,6 +232,7 @@ async fn ask(client: &Client, spec: SubjectAccessReviewSpec) -> Result<bool, Fai
     Ok(answer.status.is_some_and(|status| status.allowed && status.denied != Some(true)))
 }
 
+const STORE_URL: &str = "/secrets/v1/store/default";
 const URL_PREFIX: &str = "/secrets/v1/secret/default/";
 
 #[cfg(test)]

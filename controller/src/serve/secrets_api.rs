@@ -7,7 +7,6 @@
 
 use std::sync::Arc;
 
-use axum::Extension;
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Path, Query, Request, State};
@@ -30,16 +29,14 @@ use super::failure::Failure;
 use super::{Service, detached};
 use crate::chain::Chain;
 use crate::resolvers::read_failure;
-use crate::tls::ClientIdentity;
 
 /// `GET /secrets/v1/seal-status/{store}`: open to everyone whom the cluster knows.
 pub(super) async fn seal_status(
     State(service): State<Arc<Service>>,
     Path(store): Path<String>,
-    headers: HeaderMap,
-    identity: Option<Extension<ClientIdentity>>,
+    request: Request,
 ) -> Result<Json<serde_json::Value>, Failure> {
-    person(&service, &headers, identity).await?;
+    authenticate::person(&service, Event::List, &request.into_parts().0).await?;
     known_store(&store)?;
     let sealed = service.store.is_sealed();
     Ok(Json(json!({"sealed": sealed, "threshold": 1, "shares": 1, "progress": 0})))
@@ -51,26 +48,20 @@ pub(super) async fn seal_status(
 pub(super) async fn secret(
     State(service): State<Arc<Service>>,
     Query(query): Query<Parameters>,
-    identity: Option<Extension<ClientIdentity>>,
     request: Request,
 ) -> Result<Response, Failure> {
-    detached(answer(service, query, identity, request)).await
+    detached(answer(service, query, request)).await
 }
 
 async fn answer(
     service: Arc<Service>,
     query: Parameters,
-    identity: Option<Extension<ClientIdentity>>,
     request: Request,
 ) -> Result<Response, Failure> {
     let operation = Operation::of(request.method(), &query)?;
-    let person = match person(&service, request.headers(), identity).await {
-        Ok(person) => person,
-        Err(failure) => {
-            service.record_stranger(operation.event(), None, &failure)?;
-            return Err(failure);
-        }
-    };
+    let (parts, body) = request.into_parts();
+    let person = authenticate::person(&service, operation.event(), &parts).await?;
+    let request = Request::from_parts(parts, body);
     let target = Target::parse(request.uri().path(), operation == Operation::List)?;
     let call = Call { service: &service, person: &person, target: &target, operation };
     let outcome = call.run(request, query.version).await;
@@ -305,23 +296,7 @@ impl Call<'_> {
     }
 }
 
-async fn person(
-    service: &Service,
-    headers: &HeaderMap,
-    identity: Option<Extension<ClientIdentity>>,
-) -> Result<Person, Failure> {
-    // A token says more recently who someone is than a certificate does.
-    match (headers.contains_key(header::AUTHORIZATION), identity) {
-        (false, Some(Extension(ClientIdentity { user, mut groups }))) => {
-            // The API server adds this group to everyone whom it knows.
-            groups.push("system:authenticated".to_owned());
-            Ok(Person { user, groups, ..Person::default() })
-        }
-        _ => authenticate::person(&service.client, authenticate::token(headers)?).await,
-    }
-}
-
-fn known_store(store: &str) -> Result<(), Failure> {
+pub(super) fn known_store(store: &str) -> Result<(), Failure> {
     match store {
         "default" => Ok(()),
         _ => Err(Failure::new(

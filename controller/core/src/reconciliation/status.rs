@@ -259,13 +259,20 @@ fn named(checked: &CheckedReference) -> String {
 
 fn camel_case(code: ErrorCode) -> &'static str {
     match code {
+        // What no check of references is answered with is a store that does not do its part.
+        ErrorCode::AlreadyExists
+        | ErrorCode::Conflict
+        | ErrorCode::Internal
+        | ErrorCode::MethodNotAllowed
+        | ErrorCode::PreconditionFailed => "StoreFailed",
         ErrorCode::BadRequest => "BadRequest",
         ErrorCode::Denied => "Denied",
-        ErrorCode::Internal => "StoreFailed",
-        ErrorCode::Invalid => "Invalid",
+        ErrorCode::Invalid | ErrorCode::TooLarge => "Invalid",
         ErrorCode::NotFound => "NotFound",
         ErrorCode::Sealed => "Sealed",
         ErrorCode::Unauthenticated => "Unauthenticated",
-        ErrorCode::Unavailable => "StoreUnavailable",
+        ErrorCode::Timeout | ErrorCode::TooManyRequests | ErrorCode::Unavailable => {
+            "StoreUnavailable"
+        }
     }
 }
