@@ -12,6 +12,7 @@
 //! | object | name | sealed under | holds |
 //! |---|---|---|---|
 //! | keyring | `keyring` | the root key | the keys of all terms, the name key |
+//! | namespaces | `namespaces` | a data key of its own | which uid each namespace had when secrets below its name came into use |
 //! | head, one per path | keyed hash of the path | a data key of its own | path, versions with author, time and type, what is left to remove |
 //! | version, one per value | head's name, version, random suffix | a data key of its own | metadata, and apart from it the value |
 //!
@@ -50,6 +51,7 @@ pub use random::RandomError;
 pub use root_key::{ParseShareError, ROOT_KEY_BYTES, RootKey};
 pub use secret::{MAX_VALUE_BYTES, Value};
 pub use store::{
-    AccessError, Config, DeleteError, Entry, InitializeError, Initialized, ListError, Precondition,
-    ReadError, RotateError, Secret, Store, SweepError, UnsealError, WriteError,
+    AccessError, Config, DeleteError, Entry, InitializeError, Initialized, ListError,
+    NamespaceError, Precondition, ReadError, RotateError, Secret, Standing, Store, SweepError,
+    UnsealError, WriteError,
 };

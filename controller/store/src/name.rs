@@ -3,6 +3,7 @@
 //! | object | name |
 //! |---|---|
 //! | the keyring | `keyring` |
+//! | the uids of namespaces | `namespaces` |
 //! | the head of a path | 56 hexadecimal digits: HMAC-SHA256 of the path under the name key, cut to 28 bytes |
 //! | one version of a path | the head's name, `.`, the version in decimal, `.`, 16 random hexadecimal digits |
 //!
@@ -19,7 +20,7 @@ use sha2::Sha256;
 use crate::path::SecretPath;
 use crate::random::{self, RandomError};
 
-/// The name of an object in a back end; always one of the three forms above.
+/// The name of an object in a back end; always one of the forms above.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct ObjectName(Box<str>);
 
@@ -27,6 +28,11 @@ impl ObjectName {
     /// The name of the keyring.
     pub fn keyring() -> Self {
         Self(KEYRING.into())
+    }
+
+    /// The name of the object that knows the uids of namespaces.
+    pub fn namespaces() -> Self {
+        Self(NAMESPACES.into())
     }
 
     /// The name of the head of `path`, under the keyring's name key.
@@ -54,7 +60,7 @@ impl ObjectName {
         let mut parts = text.split('.');
         let head = parts.next()?;
         let ours = match (parts.next(), parts.next(), parts.next()) {
-            (None, None, None) => head == KEYRING || is_hex(head, HEAD_BYTES),
+            (None, None, None) => matches!(head, KEYRING | NAMESPACES) || is_hex(head, HEAD_BYTES),
             (Some(version), Some(random), None) => {
                 is_hex(head, HEAD_BYTES)
                     && is_hex(random, SUFFIX_BYTES)
@@ -66,14 +72,13 @@ impl ObjectName {
         ours.then(|| Self(text.into()))
     }
 
-    /// Which of the three forms this is.
+    /// Which of the forms this is.
     pub fn kind(&self) -> ObjectKind {
-        if &*self.0 == KEYRING {
-            ObjectKind::Keyring
-        } else if self.0.contains('.') {
-            ObjectKind::Version
-        } else {
-            ObjectKind::Head
+        match &*self.0 {
+            KEYRING => ObjectKind::Keyring,
+            NAMESPACES => ObjectKind::Namespaces,
+            name if name.contains('.') => ObjectKind::Version,
+            _ => ObjectKind::Head,
         }
     }
 
@@ -115,16 +120,19 @@ pub enum ObjectKind {
     Head,
     /// The keys of all terms.
     Keyring,
+    /// Which uid each namespace had.
+    Namespaces,
     /// One version of a value.
     Version,
 }
 
 impl ObjectKind {
-    /// A word for labels and messages: `head`, `keyring` or `version`.
+    /// A word for labels and messages: `head`, `keyring`, `namespaces` or `version`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Head => "head",
             Self::Keyring => "keyring",
+            Self::Namespaces => "namespaces",
             Self::Version => "version",
         }
     }
@@ -141,6 +149,7 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 const KEYRING: &str = "keyring";
+const NAMESPACES: &str = "namespaces";
 
 /// 224 bits: no two paths meet, and the text stays below the 63 bytes of a label's value.
 const HEAD_BYTES: usize = 28;
@@ -175,6 +184,7 @@ mod tests {
 
         for (name, kind) in [
             (ObjectName::keyring(), ObjectKind::Keyring),
+            (ObjectName::namespaces(), ObjectKind::Namespaces),
             (head.clone(), ObjectKind::Head),
             (version.clone(), ObjectKind::Version),
         ] {

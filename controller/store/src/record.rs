@@ -6,8 +6,8 @@
 //! |---|---|---|
 //! | 4 | magic `WWSR` | header |
 //! | 1 | format version, 1 | header |
-//! | 1 | kind: 1 version, 2 head, 3 keyring | header |
-//! | 8 | version: of the value, or the sequence of a head, or the generation of a keyring | header |
+//! | 1 | kind: 1 version, 2 head, 3 keyring, 5 namespaces | header |
+//! | 8 | version: of the value, or the sequence of a head or of `namespaces`, or the generation of a keyring | header |
 //! | 2 | length of the object's name | header |
 //! | n | the object's name | header |
 //! | 4 | term | the wrapped key: another term's key does not unwrap it |
@@ -54,6 +54,7 @@ impl Header {
             ObjectKind::Version => 1,
             ObjectKind::Head => 2,
             ObjectKind::Keyring => 3,
+            ObjectKind::Namespaces => 5,
         });
         bytes.extend_from_slice(&self.version.to_be_bytes());
         // Names have at most 95 bytes; a longer one would not parse.
@@ -75,6 +76,7 @@ impl Header {
             1 => ObjectKind::Version,
             2 => ObjectKind::Head,
             3 => ObjectKind::Keyring,
+            5 => ObjectKind::Namespaces,
             kind => return Err(ParseRecordError::Kind { kind }),
         };
         let version = reader.u64()?;

@@ -45,13 +45,17 @@ use crate::path::SecretPath;
 use crate::root_key::RootKey;
 use crate::secret::{MAX_VALUE_BYTES, Value};
 
+use owners::Owners;
+
 pub use error::{
     AccessError, DeleteError, InitializeError, ListError, ReadError, RotateError, SweepError,
     UnsealError, WriteError,
 };
+pub use owners::{NamespaceError, Standing};
 
 mod access;
 mod error;
+mod owners;
 mod read;
 mod write;
 
@@ -64,6 +68,7 @@ pub struct Store<B> {
     state: Mutex<State>,
     heads: Mutex<Heads>,
     versions: Mutex<Versions>,
+    owners: Mutex<Owners>,
 }
 
 /// The settings of a store.
@@ -109,6 +114,7 @@ impl<B: Backend> Store<B> {
             backend,
             config,
             heads: Mutex::default(),
+            owners: Mutex::default(),
             state: Mutex::new(State { keys: None, generation: 0 }),
         }
     }
@@ -190,6 +196,7 @@ impl<B: Backend> Store<B> {
         self.lock_state().keys = None;
         self.lock_heads().seal();
         self.lock_versions().clear();
+        self.lock_owners().seal();
     }
 
     /// Whether the store is sealed.
@@ -224,6 +231,10 @@ impl<B: Backend> Store<B> {
 
     fn lock_heads(&self) -> MutexGuard<'_, Heads> {
         self.heads.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock_owners(&self) -> MutexGuard<'_, Owners> {
+        self.owners.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock_versions(&self) -> MutexGuard<'_, Versions> {
