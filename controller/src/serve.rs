@@ -28,7 +28,7 @@ use crate::guard;
 use crate::shared::Shared;
 use crate::tls::{self, ServeTls};
 
-use self::audit::{Audit, Decision, Entry, Event, Subject};
+use self::audit::{Audit, Entry, Event, Subject};
 use self::budget::Budget;
 
 mod audit;
@@ -99,10 +99,10 @@ impl Service {
         container: Option<&str>,
         failure: &Failure,
     ) -> Result<(), Failure> {
-        let decision = Decision::of(failure);
+        let decision = audit::decision(failure);
         let kept = container.map(|name| name.chars().take(MAX_NAME_CHARACTERS).collect::<String>());
         let subject = Subject::Nobody { container: kept.as_deref() };
-        let cause = Some(failure.message.as_str());
+        let cause = Some(audit::cause(failure));
         self.record(&Entry { event, decision, subject, path: None, version: None, cause })
     }
 }

@@ -1,117 +1,43 @@
-//! The audit log: one JSON line on standard output for every release, denial and write.
+//! The audit log: one JSON line on standard output for every release, denial, write and ceremony.
 //!
 //! The fields are typed and few; no request is ever dumped. What stands in a line is who, what,
 //! which version, how it was decided and why, never a value. The program's own logs go to standard
 //! error, so that the two can be told apart and kept apart.
 
 use std::io::{self, Write};
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 
 use jiff::Timestamp;
 use serde::Serialize;
+pub(super) use watchword_audit::{Cause, Decision, Entry, Event, Subject};
 use watchword_protocol::ErrorCode;
+use zeroize::Zeroizing;
 
 use super::failure::Failure;
 
 /// Where audit lines go.
-pub(super) struct Audit<W = io::Stdout>(Mutex<W>);
-
-/// One line.
-#[derive(Debug, Serialize)]
-pub(super) struct Entry<'a> {
-    /// What happened.
-    pub event: Event,
-    /// Whether it was allowed.
-    pub decision: Decision,
-    /// Who asked.
-    pub subject: Subject<'a>,
-    /// The secret's path; absent where it is not about one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub path: Option<&'a str>,
-    /// The version that was given out or written.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub version: Option<u64>,
-    /// Why, for denials and failures.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub cause: Option<&'a str>,
+pub(super) struct Audit<W = io::Stdout> {
+    out: Mutex<W>,
+    seed: Mutex<Option<Zeroizing<[u8; 32]>>>,
 }
 
-/// What happened.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum Event {
-    /// Somebody else than the controller asked what only the controller may ask.
-    Check,
-    /// A secret was created.
-    Create,
-    /// All versions of a secret were deleted.
-    Delete,
-    /// Paths were listed.
-    List,
-    /// A person read a secret.
-    Read,
-    /// A container was given secrets, or not.
-    Resolve,
-    /// A secret got a new version.
-    Update,
-}
-
-/// How it was decided.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum Decision {
-    /// It was done.
-    Allowed,
-    /// A rule forbids it.
-    Denied,
-    /// It is allowed and did not work.
-    Failed,
-}
-
-/// Who asked.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum Subject<'a> {
-    /// One container of one pod.
-    Container {
-        /// Namespace of the pod.
-        namespace: &'a str,
-        /// Name of the pod.
-        pod: &'a str,
-        /// Uid of the pod.
-        uid: &'a str,
-        /// Name of the container.
-        container: &'a str,
-        /// The pod's service account.
-        service_account: &'a str,
-    },
-    /// Whoever showed no token, or one that is not good for what was asked.
-    Nobody {
-        /// The container that the request speaks of, which is what anyone could write.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        container: Option<&'a str>,
-    },
-    /// A user of the cluster, people and programs alike.
-    User {
-        /// The name.
-        name: &'a str,
-    },
-}
-
-impl Decision {
-    /// How a request that failed was decided.
-    pub(super) fn of(failure: &Failure) -> Self {
-        match failure.code {
-            ErrorCode::Denied | ErrorCode::Unauthenticated => Self::Denied,
-            _ => Self::Failed,
-        }
+/// How a request that failed was decided.
+pub(super) fn decision(failure: &Failure) -> Decision {
+    match failure.code {
+        ErrorCode::Denied | ErrorCode::Unauthenticated => Decision::Denied,
+        _ => Decision::Failed,
     }
+}
+
+/// Why a request failed, as a line says it.
+pub(super) fn cause(failure: &Failure) -> Cause<'_> {
+    Cause { code: failure.code.as_str(), message: &failure.message, record: None }
 }
 
 impl Audit {
     /// Writes to standard output.
     pub(super) fn to_stdout() -> Self {
-        Self(Mutex::new(io::stdout()))
+        Self { out: Mutex::new(io::stdout()), seed: Mutex::default() }
     }
 }
 
@@ -123,11 +49,35 @@ impl<W: Write> Audit<W> {
     /// The line cannot be written. What it is about must not happen then: nothing is given out
     /// that the log does not know.
     pub(super) fn write(&self, time: Timestamp, entry: &Entry<'_>) -> io::Result<()> {
-        let mut line = serde_json::to_vec(&Line { time, kind: "audit", entry })?;
+        let Entry { event, decision, subject, path, version, cause } = *entry;
+        let line = Line {
+            time,
+            kind: "audit",
+            event,
+            decision,
+            subject,
+            path,
+            version,
+            code: cause.map(|cause| cause.code),
+            cause: cause.map(|cause| cause.message),
+        };
+        let mut line = serde_json::to_vec(&line)?;
         line.push(b'\n');
-        let mut out = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
         out.write_all(&line)?;
         out.flush()
+    }
+
+    /// The store has been unsealed: from now on the log is signed with the key of this seed.
+    #[allow(dead_code, reason = "the ceremonies call it")]
+    pub(super) fn unsealed(&self, seed: Zeroizing<[u8; 32]>) {
+        *self.seed.lock().unwrap_or_else(PoisonError::into_inner) = Some(seed);
+    }
+
+    /// The store is about to be sealed: what stands in the log is signed, and the key is dropped.
+    #[allow(dead_code, reason = "the ceremonies call it")]
+    pub(super) fn sealing(&self) {
+        *self.seed.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 }
 
@@ -135,8 +85,17 @@ impl<W: Write> Audit<W> {
 struct Line<'a> {
     time: Timestamp,
     kind: &'static str,
-    #[serde(flatten)]
-    entry: &'a Entry<'a>,
+    event: Event,
+    decision: Decision,
+    subject: Subject<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cause: Option<&'a str>,
 }
 
 #[cfg(test)]
@@ -145,7 +104,7 @@ mod tests {
 
     #[test]
     fn a_line_says_who_what_and_why() {
-        let audit = Audit(Mutex::new(Vec::new()));
+        let audit = Audit { out: Mutex::new(Vec::new()), seed: Mutex::default() };
 
         audit
             .write(
@@ -153,20 +112,20 @@ mod tests {
                 &Entry {
                     event: Event::Resolve,
                     decision: Decision::Denied,
-                    subject: Subject::User { name: "alice" },
+                    subject: Subject::User { name: "alice", uid: None },
                     path: Some("shop/db"),
                     version: None,
-                    cause: Some("the space rule"),
+                    cause: Some(Cause { code: "denied", message: "the space rule", record: None }),
                 },
             )
             .unwrap();
 
         assert_eq!(
-            String::from_utf8(audit.0.into_inner().unwrap()).unwrap(),
+            String::from_utf8(audit.out.into_inner().unwrap()).unwrap(),
             concat!(
                 r#"{"time":"2026-11-23T00:00:00Z","kind":"audit","event":"resolve","#,
                 r#""decision":"denied","subject":{"user":{"name":"alice"}},"path":"shop/db","#,
-                r#""cause":"the space rule"}"#,
+                r#""code":"denied","cause":"the space rule"}"#,
                 "\n"
             )
         );

@@ -25,7 +25,7 @@ use watchword_protocol::{
 };
 use zeroize::Zeroizing;
 
-use super::audit::{Decision, Entry, Event, Subject};
+use super::audit::{self, Decision, Entry, Event, Subject};
 use super::budget::Share;
 use super::evidence::{self, FetchError};
 use super::failure::Failure;
@@ -61,9 +61,8 @@ async fn answer_container(
     match release(&service, &claim, &request.want).await {
         Ok(response) => Ok(response),
         Err(failure) => {
-            let decision = Decision::of(&failure);
             let path = failure.reference.as_deref();
-            record(&service, &claim, decision, path, None, Some(&failure.message))?;
+            record(&service, &claim, path, None, Some(&failure))?;
             Err(failure)
         }
     }
@@ -164,7 +163,7 @@ async fn resolve_all(
         }
     }
     for (name, version) in versions {
-        record(service, claim, Decision::Allowed, Some(name), version, None)?;
+        record(service, claim, Some(name), version, None)?;
     }
     Ok(values)
 }
@@ -224,11 +223,12 @@ fn refused(refusal: &Refusal) -> Failure {
 fn record(
     service: &Service,
     claim: &Claim,
-    decision: Decision,
     path: Option<&str>,
     version: Option<u64>,
-    cause: Option<&str>,
+    failure: Option<&Failure>,
 ) -> Result<(), Failure> {
+    let decision = failure.map_or(Decision::Allowed, audit::decision);
+    let cause = failure.map(audit::cause);
     let Claim { namespace, pod, pod_uid, service_account, container } = claim;
     let subject = Subject::Container { namespace, pod, uid: pod_uid, container, service_account };
     let entry = Entry { event: Event::Resolve, decision, subject, path, version, cause };

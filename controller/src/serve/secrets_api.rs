@@ -22,7 +22,7 @@ use watchword_store::{
 };
 use zeroize::Zeroizing;
 
-use super::audit::{Decision, Entry, Event, Subject};
+use super::audit::{self, Decision, Entry, Event, Subject};
 use super::authenticate::{self, Person};
 use super::authorize::{self, Grant, Verb};
 use super::failure::Failure;
@@ -66,7 +66,7 @@ async fn answer(
     let call = Call { service: &service, person: &person, target: &target, operation };
     let outcome = call.run(request, query.version).await;
     if let Err(failure) = &outcome {
-        call.record(Decision::of(failure), None, Some(&failure.message))?;
+        call.record(audit::decision(failure), None, Some(failure))?;
     }
     outcome
 }
@@ -282,15 +282,15 @@ impl Call<'_> {
         &self,
         decision: Decision,
         version: Option<u64>,
-        cause: Option<&str>,
+        failure: Option<&Failure>,
     ) -> Result<(), Failure> {
         let entry = Entry {
             event: self.operation.event(),
             decision,
-            subject: Subject::User { name: &self.person.user },
+            subject: Subject::User { name: &self.person.user, uid: self.person.uid.as_deref() },
             path: Some(&self.target.text),
             version,
-            cause,
+            cause: failure.map(audit::cause),
         };
         self.service.record(&entry)
     }
