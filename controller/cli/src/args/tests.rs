@@ -3,6 +3,7 @@
 use rstest::rstest;
 
 use super::*;
+use crate::{connect::Target, value::ValueSource};
 
 fn parse(line: &str) -> Result<Command, clap::Error> {
     read(line.split(' ').map(OsString::from))
@@ -27,17 +28,23 @@ fn reach_of(line: &str) -> ReachArgs {
 #[case("watchword secret create shop/db --value-file file")]
 #[case("watchword secret create shop/db --text-file -")]
 #[case("watchword secret update -s default shop/db -f -")]
+#[case("watchword secret update shop/db -f - --if-version 3")]
 #[case("watchword secret update shop/db --file file --store-id=default")]
 #[case("watchword secret get -j -s default shop/db")]
+#[case("watchword secret get shop/db --version 2 --output json")]
+#[case("watchword secret rollback shop/db 2 --if-version 3")]
 #[case("watchword secret list")]
 #[case("watchword secret list /")]
 #[case("watchword secret list shop/ --json")]
 #[case("watchword secret delete shop/db")]
+#[case("watchword secret delete shop/db --if-version=3")]
 #[case("watchword secret versions shop/db -j")]
 #[case("watchword secrets get shop/db")]
 #[case("watchword secret get shop/db --namespace apps")]
 #[case("watchword store status")]
 #[case("watchword store seal-status -j")]
+#[case("watchword store seal")]
+#[case("watchword store show -s default --output json")]
 #[case("watchword validate a.yaml b.yaml -n apps")]
 #[case("watchword completions zsh")]
 #[case("watchword version -o json")]
@@ -61,6 +68,9 @@ fn these_are_taken(#[case] line: &str) {
 #[case("watchword secret get shop%2Fdb")]
 #[case("watchword secret get shop/db -s a/b")]
 #[case("watchword secret get shop/db -n apps")]
+#[case("watchword secret get shop/db --version x")]
+#[case("watchword secret get shop/db --output yaml")]
+#[case("watchword secret rollback shop/db")]
 #[case("watchword secret get shop/db --address http://store")]
 #[case("watchword validate")]
 #[case("watchword version -o yaml")]
@@ -161,9 +171,12 @@ fn usage_says_the_name_that_was_called(#[case] program: &str, #[case] expected: 
 #[case("secret_delete", &["secret", "delete"])]
 #[case("secret_get", &["secret", "get"])]
 #[case("secret_list", &["secret", "list"])]
+#[case("secret_rollback", &["secret", "rollback"])]
 #[case("secret_update", &["secret", "update"])]
 #[case("secret_versions", &["secret", "versions"])]
 #[case("store", &["store"])]
+#[case("store_seal", &["store", "seal"])]
+#[case("store_show", &["store", "show"])]
 #[case("store_status", &["store", "status"])]
 #[case("validate", &["validate"])]
 #[case("completions", &["completions"])]

@@ -26,13 +26,13 @@ pub(super) async fn run(args: SecretArgs, output: &mut Output) -> anyhow::Result
             reached(reach, store).await?.create(&path, value).await?;
             output.note(&format!("created `{path}`"));
         }
-        SecretCommand::Delete { path, store } => {
-            reached(reach, store).await?.delete(&path).await?;
+        SecretCommand::Delete { path, if_version, store } => {
+            reached(reach, store).await?.delete(&path, if_version).await?;
             output.note(&format!("deleted `{path}`"));
         }
-        SecretCommand::Get { path, store, json } => {
-            let opened = reached(reach, store).await?.read(&path).await?;
-            match json {
+        SecretCommand::Get { path, version, store, json } => {
+            let opened = reached(reach, store).await?.read(&path, version).await?;
+            match json.is_wanted() {
                 true => output.json(&Answer::new(&path, &opened).borrowed())?,
                 false => print_value(&opened, output)?,
             }
@@ -40,7 +40,7 @@ pub(super) async fn run(args: SecretArgs, output: &mut Output) -> anyhow::Result
         SecretCommand::List { path, store, json } => {
             let mut store = reached(reach, store).await?;
             let names = store.list(&path).await?;
-            if json {
+            if json.is_wanted() {
                 output.json(&names.iter().map(SecretName::as_str).collect::<Vec<_>>())?;
             } else if output.terminal && (1..=MAX_TABLE_ROWS).contains(&names.len()) {
                 let newest = newest(&mut store, &path, &names).await;
@@ -49,14 +49,20 @@ pub(super) async fn run(args: SecretArgs, output: &mut Output) -> anyhow::Result
                 names.iter().try_for_each(|name| output.line(name.as_str()))?;
             }
         }
-        SecretCommand::Update { path, value, store } => {
+        SecretCommand::Rollback { path, version, if_version, store } => {
+            let mut store = reached(reach, store).await?;
+            let newest = store.roll_back(&path, version, if_version).await?;
+            let now = newest.map(|newest| format!(", now version {newest}")).unwrap_or_default();
+            output.note(&format!("rolled `{path}` back to version {version}{now}"));
+        }
+        SecretCommand::Update { path, value, if_version, store } => {
             let value = value.source().read().context("cannot take the value")?;
-            reached(reach, store).await?.update(&path, value).await?;
+            reached(reach, store).await?.update(&path, value, if_version).await?;
             output.note(&format!("updated `{path}`"));
         }
         SecretCommand::Versions { path, store, json } => {
             let versions = reached(reach, store).await?.versions(&path).await?;
-            match json {
+            match json.is_wanted() {
                 true => output.json(&versions)?,
                 false => print_versions(versions, output)?,
             }

@@ -1,35 +1,77 @@
-//! `watchword store …`: the store itself. For now its seal status, under both of its DC/OS names.
+//! `watchword store …`: the store itself.
 
 use crate::{
-    api::{SealStatus, Store, StoreId},
-    args::{StoreArgs, StoreCommand},
+    api::{Backend, SealStatus, Store, StoreId},
+    args::{ReachArgs, StoreArgs, StoreCommand, StoreIdArgs},
     connect::connect,
-    output::{Output, WriteError},
+    output::{Output, WriteError, printable},
 };
 
 pub(super) async fn run(args: StoreArgs, output: &mut Output) -> anyhow::Result<()> {
     let StoreArgs { command, reach } = args;
-    let StoreCommand::Status { store, json } = command;
-    let connection = connect(&reach.target()?).await?;
-    let mut store = Store { connection, id: store.store_id };
-    let status = store.seal_status().await?;
-    match json {
-        true => output.json(&status)?,
-        false => print(&store.id, &status, output)?,
+    match command {
+        StoreCommand::Seal { store } => {
+            let mut store = reached(reach, store).await?;
+            store.seal().await?;
+            output.note(&format!("sealed store `{}`", store.id));
+        }
+        StoreCommand::Show { store, json } => {
+            let backend = reached(reach, store).await?.show().await?;
+            match json.is_wanted() {
+                true => output.json(&backend)?,
+                false => print_backend(&backend, output)?,
+            }
+        }
+        StoreCommand::Status { store, json } => {
+            let mut store = reached(reach, store).await?;
+            let status = store.seal_status().await?;
+            match json.is_wanted() {
+                true => output.json(&status)?,
+                false => print_status(&store.id, &status, output)?,
+            }
+        }
     }
     Ok(())
 }
 
-fn print(store: &StoreId, status: &SealStatus, output: &mut Output) -> Result<(), WriteError> {
+async fn reached(reach: ReachArgs, store: StoreIdArgs) -> anyhow::Result<Store> {
+    let connection = connect(&reach.target()?).await?;
+    Ok(Store { connection, id: store.store_id })
+}
+
+fn print_backend(backend: &Backend, output: &mut Output) -> Result<(), WriteError> {
+    let Backend { name, description, driver, initialized, sealed } = backend;
+    output.line(&format!("store:       {}", printable(name)))?;
+    output.line(&format!("driver:      {}", printable(driver)))?;
+    output.line(&format!("initialised: {}", yes_or_no(*initialized)))?;
+    output.line(&format!("sealed:      {}", yes_or_no(*sealed)))?;
+    match description.is_empty() {
+        true => Ok(()),
+        false => output.line(&format!("description: {}", printable(description))),
+    }
+}
+
+fn print_status(
+    store: &StoreId,
+    status: &SealStatus,
+    output: &mut Output,
+) -> Result<(), WriteError> {
     let SealStatus { sealed, threshold, shares, progress } = status;
     output.line(&format!("store:     {store}"))?;
-    output.line(&format!("sealed:    {}", if *sealed { "yes" } else { "no" }))?;
+    output.line(&format!("sealed:    {}", yes_or_no(*sealed)))?;
+    if *shares == 0 {
+        return output.line("threshold: none yet, the store is not initialised");
+    }
     output.line(&format!("threshold: {threshold} of {shares}"))?;
     // Shares given so far mean something only while they are being given.
     match sealed {
         true => output.line(&format!("progress:  {progress} of {threshold}")),
         false => Ok(()),
     }
+}
+
+fn yes_or_no(truth: bool) -> &'static str {
+    if truth { "yes" } else { "no" }
 }
 
 #[cfg(test)]
@@ -42,7 +84,7 @@ mod tests {
         let (mut output, data, _) = captured(true);
         let status = SealStatus { sealed: true, threshold: 2, shares: 3, progress: 1 };
 
-        print(&"default".parse().unwrap(), &status, &mut output).unwrap();
+        print_status(&"default".parse().unwrap(), &status, &mut output).unwrap();
 
         insta::assert_snapshot!(data.text(), @r"
         store:     default
@@ -57,12 +99,46 @@ mod tests {
         let (mut output, data, _) = captured(true);
         let status = SealStatus { sealed: false, threshold: 1, shares: 1, progress: 0 };
 
-        print(&"default".parse().unwrap(), &status, &mut output).unwrap();
+        print_status(&"default".parse().unwrap(), &status, &mut output).unwrap();
 
         insta::assert_snapshot!(data.text(), @r"
         store:     default
         sealed:    no
         threshold: 1 of 1
+        ");
+    }
+
+    #[test]
+    fn a_store_without_a_root_key_says_so() {
+        let (mut output, data, _) = captured(true);
+        let status = SealStatus { sealed: true, threshold: 0, shares: 0, progress: 0 };
+
+        print_status(&"default".parse().unwrap(), &status, &mut output).unwrap();
+
+        insta::assert_snapshot!(data.text(), @r"
+        store:     default
+        sealed:    yes
+        threshold: none yet, the store is not initialised
+        ");
+    }
+
+    #[test]
+    fn a_store_says_what_it_is() {
+        let (mut output, data, _) = captured(true);
+        let backend = Backend {
+            name: "default".to_owned(),
+            driver: "kubernetes".to_owned(),
+            initialized: true,
+            ..Backend::default()
+        };
+
+        print_backend(&backend, &mut output).unwrap();
+
+        insta::assert_snapshot!(data.text(), @r"
+        store:       default
+        driver:      kubernetes
+        initialised: yes
+        sealed:      no
         ");
     }
 }

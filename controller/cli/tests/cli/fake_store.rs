@@ -166,6 +166,10 @@ impl State {
                 &json!({"sealed": sealed, "threshold": 2, "shares": 3, "progress": 0}),
             );
         }
+        if asked.target == "/secrets/v1/seal/default" {
+            self.sealed = true;
+            return respond(status(200), "");
+        }
         if self.sealed {
             return refuse(503, "sealed", "");
         }
@@ -176,25 +180,44 @@ impl State {
         match (asked.method.as_str(), query) {
             ("GET", "list=true") => respond_json(200, &json!({"array": self.below(name)})),
             ("GET", "versions=true") => self.versions(name),
-            ("GET", _) => self.read(name),
+            ("GET", _) => self.read(name, query),
+            ("PATCH" | "DELETE", _) if !self.is_newest(name, asked) => {
+                refuse(412, "precondition_failed", "the newest version is another")
+            }
             ("PUT", _) if self.secrets.contains_key(name) => {
                 refuse(409, "conflict", "the secret already exists")
             }
             ("PUT", _) => self.write(name, asked, 201),
+            ("PATCH", _) if query.starts_with("rollback=") => self.roll_back(name, query),
             ("PATCH", _) if self.secrets.contains_key(name) => self.write(name, asked, 204),
             ("DELETE", _) if self.secrets.remove(name).is_some() => respond(status(204), ""),
             _ => refuse(404, "not_found", "there is no such secret"),
         }
     }
 
-    fn read(&self, name: &str) -> Response<Body> {
-        let Some(versions) = self.secrets.get(name) else {
+    fn read(&self, name: &str, query: &str) -> Response<Body> {
+        let versions = self.secrets.get(name).map(Vec::as_slice).unwrap_or_default();
+        let wanted = query.strip_prefix("version=").map_or(versions.len(), |n| n.parse().unwrap());
+        let Some(value) = wanted.checked_sub(1).and_then(|index| versions.get(index)) else {
             return refuse(404, "not_found", "there is no such secret");
         };
-        let mut answer = respond(status(200), versions.last().unwrap().clone());
-        let tag = format!("\"{}\"", versions.len()).parse().unwrap();
-        answer.headers_mut().insert(header::ETAG, tag);
-        answer
+        tagged(respond(status(200), value.clone()), wanted)
+    }
+
+    /// Whether the request's `If-Match`, if it has one, is the newest version.
+    fn is_newest(&self, name: &str, asked: &Asked) -> bool {
+        let newest = self.secrets.get(name).map_or(0, Vec::len);
+        let tag = asked.header(header::IF_MATCH);
+        tag.is_empty() || tag == format!("\"{newest}\"")
+    }
+
+    fn roll_back(&mut self, name: &str, query: &str) -> Response<Body> {
+        let version: usize = query["rollback=".len()..].parse().unwrap();
+        let Some(versions) = self.secrets.get_mut(name).filter(|kept| kept.len() >= version) else {
+            return refuse(404, "not_found", "there is no such version");
+        };
+        versions.push(versions[version - 1].clone());
+        tagged(respond(status(204), ""), versions.len())
     }
 
     fn write(&mut self, name: &str, asked: &Asked, code: u16) -> Response<Body> {
@@ -238,6 +261,11 @@ async fn collect(body: Incoming) -> Vec<u8> {
         bytes.extend_from_slice(frame.unwrap().data_ref().unwrap());
     }
     bytes
+}
+
+fn tagged(mut answer: Response<Body>, version: usize) -> Response<Body> {
+    answer.headers_mut().insert(header::ETAG, format!("\"{version}\"").parse().unwrap());
+    answer
 }
 
 fn refuse(code: u16, name: &str, message: &str) -> Response<Body> {

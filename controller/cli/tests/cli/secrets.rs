@@ -106,6 +106,50 @@ fn an_update_makes_a_version() {
 }
 
 #[test]
+fn an_old_version_is_read_and_comes_back() {
+    let store = FakeStore::start();
+    let ann = Person::at(&store);
+    store.hold("shop/db", b"old");
+    store.hold("shop/db", b"new");
+
+    let old = ann.runs(&["secret", "get", "shop/db", "--version", "1"]);
+    let none = ann.runs(&["secret", "get", "shop/db", "--version", "7"]);
+    let rolled = ann.runs(&["secret", "rollback", "shop/db", "1"]);
+    let got = ann.runs(&["secret", "get", "shop/db", "--output", "json"]);
+
+    assert_eq!(old.stdout, b"old");
+    assert_eq!(none.status, 1);
+    assert_eq!(
+        none.stderr,
+        "error: cannot read version 7 of `shop/db`: there is no such secret\n\n\
+         hint: `watchword secret versions shop/db` shows which are kept\n"
+    );
+    assert_eq!(rolled.stderr, "rolled `shop/db` back to version 1, now version 3\n");
+    let got: serde_json::Value = serde_json::from_slice(&got.stdout).unwrap();
+    assert_eq!(got, serde_json::json!({"path": "shop/db", "version": 3, "value": "old"}));
+}
+
+#[test]
+fn a_change_of_what_has_changed_meanwhile_is_refused() {
+    let store = FakeStore::start();
+    let ann = Person::at(&store);
+    store.hold("shop/db", b"first");
+    store.hold("shop/db", b"second");
+
+    let stale = ann.runs(&["secret", "update", "shop/db", "-v", "mine", "--if-version", "1"]);
+    let deleted = ann.runs(&["secret", "delete", "shop/db", "--if-version", "1"]);
+    let fresh = ann.runs(&["secret", "update", "shop/db", "-v", "mine", "--if-version", "2"]);
+
+    assert_eq!((stale.status, deleted.status, fresh.status), (1, 1, 0), "{fresh:?}");
+    assert_eq!(
+        stale.stderr,
+        "error: cannot update `shop/db`: the newest version is another\n\n\
+         hint: somebody was faster: look with `watchword secret versions shop/db`\n"
+    );
+    assert_eq!(store.value("shop/db").unwrap(), b"mine");
+}
+
+#[test]
 fn a_list_for_programs_is_names_only() {
     let store = FakeStore::start();
     let ann = Person::at(&store);
@@ -173,11 +217,42 @@ fn a_sealed_store_says_so() {
     let json = ann.runs(&["store", "seal-status", "-j"]);
 
     assert_eq!(got.status, 1);
-    assert!(got.stderr.starts_with("error: cannot read `shop/db`: the store is sealed\n\nhint: "));
+    assert_eq!(
+        got.stderr,
+        "error: cannot read `shop/db`: the store is sealed\n\nhint: open it with `watchword store \
+         unseal`; `watchword store status` says how many shares it takes\n"
+    );
     assert_eq!(status.status, 0);
     assert!(String::from_utf8(status.stdout).unwrap().contains("sealed:    yes"));
     let json: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
     assert_eq!(json["sealed"], true);
+}
+
+#[test]
+fn a_store_that_was_never_opened_says_how_it_begins() {
+    let store = FakeStore::start();
+    let ann = Person::at(&store);
+    let body = r#"{"code":"sealed","message":"the store is not initialised"}"#;
+    store.state().refusal = Some((503, body.to_owned()));
+
+    let got = ann.runs(&["secret", "get", "shop/db"]);
+
+    assert_eq!(
+        got.stderr,
+        "error: cannot read `shop/db`: the store is not initialised\n\n\
+         hint: a new store is made with `watchword store init`\n"
+    );
+}
+
+#[test]
+fn sealing_is_one_word() {
+    let store = FakeStore::start();
+    let ann = Person::at(&store);
+
+    let sealed = ann.runs(&["store", "seal"]);
+
+    assert_eq!((sealed.status, sealed.stderr.as_str()), (0, "sealed store `default`\n"));
+    assert!(store.state().sealed);
 }
 
 #[test]

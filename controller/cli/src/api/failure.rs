@@ -1,0 +1,208 @@
+//! What the store did not do: what was tried, why not, and what to do about it.
+
+use std::fmt;
+
+use http::{Response, StatusCode};
+use serde::Deserialize;
+use watchword_core::reference::SecretName;
+use zeroize::Zeroizing;
+
+use super::{Directory, ROOT, StoreId};
+use crate::{connect, value::MAX_VALUE_BYTES};
+
+/// What was tried.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum Action {
+    Create(SecretName),
+    Delete(SecretName),
+    List(Directory),
+    Read(SecretName),
+    ReadVersion(SecretName, u64),
+    RollBack(SecretName, u64),
+    Seal(StoreId),
+    SealStatus(StoreId),
+    Show(StoreId),
+    Update(SecretName),
+    Versions(SecretName),
+}
+
+impl Action {
+    /// The verb and the path that the store asks the cluster about.
+    fn right(&self) -> Option<(&'static str, String)> {
+        let secret = |name: &dyn fmt::Display| format!("secret/default/{name}");
+        let store = |verb, id: &StoreId| Some((verb, format!("store/{id}")));
+        match self {
+            Self::Create(name) => Some(("create", secret(name))),
+            Self::Delete(name) => Some(("delete", secret(name))),
+            Self::List(directory) => {
+                let slash = if directory.path().is_empty() { "" } else { "/" };
+                Some(("list", format!("secret/default/{}{slash}", directory.path())))
+            }
+            Self::Read(name) | Self::ReadVersion(name, _) | Self::Versions(name) => {
+                Some(("read", secret(name)))
+            }
+            Self::Seal(id) => store("seal", id),
+            Self::SealStatus(_) => None,
+            Self::Show(id) => store("read", id),
+            Self::RollBack(name, _) | Self::Update(name) => Some(("update", secret(name))),
+        }
+    }
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Create(name) => write!(f, "create `{name}`"),
+            Self::Delete(name) => write!(f, "delete `{name}`"),
+            Self::List(directory) => write!(f, "list `{directory}`"),
+            Self::Read(name) => write!(f, "read `{name}`"),
+            Self::ReadVersion(name, version) => write!(f, "read version {version} of `{name}`"),
+            Self::RollBack(name, version) => write!(f, "roll `{name}` back to version {version}"),
+            Self::Seal(store) => write!(f, "seal store `{store}`"),
+            Self::SealStatus(store) => write!(f, "read the seal status of store `{store}`"),
+            Self::Show(store) => write!(f, "read what store `{store}` is"),
+            Self::Update(name) => write!(f, "update `{name}`"),
+            Self::Versions(name) => write!(f, "read the versions of `{name}`"),
+        }
+    }
+}
+
+/// Something that the store did not do.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {action}")]
+pub(crate) struct Error {
+    action: Action,
+    #[source]
+    cause: Cause,
+}
+
+impl Error {
+    pub(super) fn new(action: &Action, cause: Cause) -> Self {
+        Self { action: action.clone(), cause }
+    }
+
+    /// The error of an answer that is a refusal.
+    pub(super) fn refused(action: &Action, answer: &Response<Zeroizing<Vec<u8>>>) -> Self {
+        Self::new(action, Cause::Refused(Refusal::read(answer)))
+    }
+
+    /// What to do about it.
+    pub(crate) fn hint(&self) -> Option<String> {
+        let Cause::Refused(refusal) = &self.cause else { return None };
+        if refusal.is_sealed() {
+            return Some(refusal.way_to_open().to_owned());
+        }
+        match (refusal.status, &self.action) {
+            (StatusCode::UNAUTHORIZED, _) => {
+                Some("a token may have expired; `kubectl auth whoami` says who you are".to_owned())
+            }
+            (StatusCode::FORBIDDEN, action) => {
+                let (verb, path) = action.right()?;
+                Some(format!(
+                    "ask for the right that `kubectl auth can-i {verb} {ROOT}/{path}` checks"
+                ))
+            }
+            (StatusCode::NOT_FOUND, Action::Update(name)) => {
+                Some(format!("store it with `watchword secret create {name}`"))
+            }
+            (StatusCode::NOT_FOUND, Action::ReadVersion(name, _) | Action::RollBack(name, _)) => {
+                Some(format!("`watchword secret versions {name}` shows which are kept"))
+            }
+            (StatusCode::NOT_FOUND, Action::Delete(_) | Action::Read(_) | Action::Versions(_)) => {
+                Some("`watchword secret list` shows what is there".to_owned())
+            }
+            (StatusCode::CONFLICT, Action::Create(name)) => {
+                Some(format!("change it with `watchword secret update {name}`"))
+            }
+            (
+                StatusCode::PRECONDITION_FAILED,
+                Action::Delete(name) | Action::RollBack(name, _) | Action::Update(name),
+            ) => Some(format!("somebody was faster: look with `watchword secret versions {name}`")),
+            (StatusCode::PAYLOAD_TOO_LARGE, Action::Create(_) | Action::Update(_)) => {
+                Some(format!("a value has at most {MAX_VALUE_BYTES} bytes (1 MiB less 1 KiB)"))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Why it was not done.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Cause {
+    #[error("the store's answer is not what this version of watchword knows")]
+    Answer,
+    #[error(transparent)]
+    Exchange(#[from] connect::Error),
+    #[error("the value does not become JSON")]
+    Json(#[from] serde_json::Error),
+    #[error("the store's answer holds a name that is no path")]
+    Name,
+    #[error("{0}")]
+    Refused(Refusal),
+    #[error("the request cannot be made")]
+    Request(#[from] http::Error),
+}
+
+/// What the store says when it does not do something.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    status: StatusCode,
+    code: String,
+    message: String,
+}
+
+impl Refusal {
+    fn read(answer: &Response<Zeroizing<Vec<u8>>>) -> Self {
+        // Not everything on the way speaks JSON: DC/OS itself answers 401 with HTML.
+        let said: Said = serde_json::from_slice(answer.body()).unwrap_or_default();
+        Self { status: answer.status(), code: said.code, message: said.message }
+    }
+
+    fn is_sealed(&self) -> bool {
+        self.code == "sealed"
+    }
+
+    /// What opens a store that refused because it is closed.
+    fn way_to_open(&self) -> &'static str {
+        match self.message.contains("initiali") {
+            true => NEW_STORE,
+            false => {
+                "open it with `watchword store unseal`; `watchword store status` says how many \
+                 shares it takes"
+            }
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.message.is_empty() {
+            return f.write_str(&self.message);
+        }
+        if self.is_sealed() {
+            return f.write_str("the store is sealed");
+        }
+        match self.status {
+            StatusCode::UNAUTHORIZED => f.write_str("the store does not know who is asking"),
+            StatusCode::FORBIDDEN => f.write_str("it is not allowed"),
+            StatusCode::NOT_FOUND => f.write_str("there is no such secret"),
+            StatusCode::CONFLICT => f.write_str("it exists already"),
+            StatusCode::PAYLOAD_TOO_LARGE => f.write_str("the value is too long"),
+            StatusCode::PRECONDITION_FAILED => f.write_str("it has changed"),
+            status => write!(f, "the store answered {status}"),
+        }
+    }
+}
+
+/// The body of a refusal; a DC/OS one has only the message.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Said {
+    code: String,
+    message: String,
+}
+
+const NEW_STORE: &str = "a new store is made with `watchword store init`";
+
+#[cfg(test)]
+mod tests;
