@@ -53,6 +53,14 @@ pub enum DeleteError {
         #[source]
         source: AccessError,
     },
+    /// Another version than the one that was asked for is the newest.
+    #[error("the newest version of `{path}` is {newest}")]
+    Changed {
+        /// The secret.
+        path: SecretPath,
+        /// The newest version.
+        newest: u64,
+    },
     /// Other writers were faster, again and again.
     #[error("`{path}` is being written by too many at once")]
     Contended {

@@ -310,6 +310,20 @@ fn a_deleted_secret_that_is_put_back_is_refused() {
 }
 
 #[test]
+fn a_deletion_on_condition_spares_a_version_that_nobody_has_seen() {
+    let store = replica(&MemoryBackend::default());
+    let seen = put(&store, b"seen").unwrap();
+    let newer = put(&store, b"newer").unwrap();
+
+    let refused = block_on(store.delete_if(&path(), Some(seen)));
+
+    assert!(matches!(refused, Err(DeleteError::Changed { newest, .. }) if newest == newer));
+    assert_eq!(get(&store), Some((newer, b"newer".to_vec())));
+    block_on(store.delete_if(&path(), Some(newer))).unwrap();
+    assert_eq!(get(&store), None);
+}
+
+#[test]
 fn an_older_keyring_that_is_put_back_is_refused() {
     let backend = MemoryBackend::default();
     let store = replica(&backend);

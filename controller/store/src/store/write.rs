@@ -97,6 +97,19 @@ impl<B: Backend> Store<B> {
     ///
     /// [`DeleteError`]. After `Incomplete` the secret is deleted, but ciphertext is left.
     pub async fn delete(&self, path: &SecretPath) -> Result<(), DeleteError> {
+        self.delete_if(path, None).await
+    }
+
+    /// Deletes a secret, as [`Store::delete`] does, if its newest version is `newest`.
+    ///
+    /// # Errors
+    ///
+    /// [`DeleteError`]; `Changed` when another version is the newest.
+    pub async fn delete_if(
+        &self,
+        path: &SecretPath,
+        newest: Option<u64>,
+    ) -> Result<(), DeleteError> {
         let access = |source| DeleteError::Access { path: path.clone(), source };
         let seal = |source| DeleteError::SealHead { path: path.clone(), source };
         let name = self.keys().ok_or(DeleteError::Sealed)?.keyring.head_name(path);
@@ -107,7 +120,10 @@ impl<B: Backend> Store<B> {
             let Some(known) = known else {
                 return Err(DeleteError::NotFound { path: path.clone() });
             };
-            let tombstone = if known.head.live().is_some() {
+            let tombstone = if let Some(live) = known.head.live() {
+                if newest.is_some_and(|newest| newest != live.version) {
+                    return Err(DeleteError::Changed { path: path.clone(), newest: live.version });
+                }
                 let (head, place) = split(Some(&known));
                 match self.put_head(&keys, &name, head.deleted(), place).await {
                     Ok(stored) => stored,
