@@ -25,4 +25,4 @@ pub mod progress;
 pub mod roles;
 pub mod watchword;
 
-pub use cluster::{Cluster, Namespace, run, wait_for};
+pub use cluster::{Cluster, Namespace, SEALED, run, run_alone, wait_for};

@@ -27,13 +27,17 @@ where
 {
     // Only the first of a test binary succeeds.
     aws_lc_rs::default_provider().install_default().ok();
-    let ended = thread::scope(|scope| {
+    finish(thread::scope(|scope| {
         let thread = thread::Builder::new().name("story".to_owned());
-        match thread.spawn_scoped(scope, move || tell(story)) {
+        match thread.spawn_scoped(scope, move || tell(Access::from_env()?, story)) {
             Ok(thread) => thread.join(),
             Err(error) => Ok(Err(error.into())),
         }
-    });
+    }));
+}
+
+/// Lets a test fail as its story did, on a thread of its own.
+pub(super) fn finish(ended: thread::Result<Result<()>>) {
     match ended {
         Ok(Ok(())) => {}
         Ok(Err(error)) => panic!("{error:?}"),
@@ -63,12 +67,12 @@ impl Outcome for Result<()> {
     }
 }
 
-fn tell<S, O>(story: S) -> Result<()>
+/// Tells a story on a cluster; the calling thread belongs to the story.
+pub(super) fn tell<S, O>(access: Access, story: S) -> Result<()>
 where
     S: AsyncFnOnce(Cluster) -> O,
     O: Outcome,
 {
-    let access = Access::from_env()?;
     let runtime = runtime(&access)?;
     let cluster = runtime.block_on(Cluster::connect(access))?;
     let told = panic::catch_unwind(AssertUnwindSafe(|| {
