@@ -23,7 +23,8 @@ use watchword_crds::task_revision::TaskRevision;
 use watchword_protocol::{EnvSecret, ResolveAnswer, SecretBytes};
 use watchword_store::backend::file::FileBackend;
 use watchword_store::{
-    Config, ContentType, Meta, Precondition, RootKey, SecretPath, Store, Value as SecretValue,
+    Config, ContentType, Custody, Meta, Precondition, RootKey, SecretPath, Store,
+    Value as SecretValue,
 };
 
 fn benchmark(criterion: &mut Criterion) {
@@ -60,7 +61,7 @@ async fn resolve(world: &World, store: &Store<FileBackend>) -> Vec<u8> {
 async fn opened(folder: &std::path::Path) -> Store<FileBackend> {
     let store = Store::new(FileBackend::open(&folder.join("store")).unwrap(), Config::default());
     let root_key = RootKey::generate().unwrap();
-    store.initialize(&root_key, 0).await.unwrap();
+    store.initialize(&root_key, &Custody::default(), 0).await.unwrap();
     store.unseal(root_key).await.unwrap();
     let meta = Meta { author: "bench".to_owned(), content_type: ContentType::Text, created: 0 };
     for path in ["shop/db", "shop/api"] {

@@ -19,7 +19,9 @@ use kube::api::{Api, Patch, PatchParams, PostParams};
 use serde_json::json;
 use tracing::{info, warn};
 use watchword_crds::{SecretRef, SecretStore, names};
-use watchword_store::{InitializeError, Initialized, RootKey, UnsealError};
+use watchword_store::{
+    Custody, InitializeError, Initialized, RandomError, RootKey, SealConfig, Share, UnsealError,
+};
 use zeroize::Zeroize;
 
 use super::Service;
@@ -72,7 +74,7 @@ enum AttemptError {
     #[error("Secret {namespace}/{name} holds no share of a root key")]
     Share { namespace: String, name: String },
     #[error("cannot make a root key")]
-    Random(#[from] watchword_store::RandomError),
+    Random(#[from] RandomError),
     #[error("cannot unseal the store")]
     Unseal(#[from] UnsealError),
 }
@@ -88,7 +90,8 @@ async fn attempt(service: &Service, shared: &Shared) -> Result<State, AttemptErr
     };
     let root_key = kept_key(&shared.client, reference).await?;
     let created = Timestamp::now().as_second();
-    if service.store.initialize(&root_key, created).await? == Initialized::Now {
+    if service.store.initialize(&root_key, &Custody::default(), created).await? == Initialized::Now
+    {
         info!("initialised the store");
     }
     service.store.unseal(root_key).await?;
@@ -112,7 +115,9 @@ async fn kept_key(client: &Client, reference: &SecretRef) -> Result<RootKey, Att
         return parse(secret, reference);
     }
     let root_key = RootKey::generate()?;
-    let share = ByteString(root_key.to_share().as_bytes().to_vec());
+    let mut shares = root_key.split(SealConfig::default())?;
+    let share = shares.swap_remove(0).to_hex();
+    let share = ByteString(share.as_bytes().to_vec());
     let mut secret = Secret {
         metadata: ObjectMeta { name: Some(name.clone()), ..ObjectMeta::default() },
         data: Some(BTreeMap::from([(SHARE_KEY.to_owned(), share)])),
@@ -138,7 +143,9 @@ async fn kept_key(client: &Client, reference: &SecretRef) -> Result<RootKey, Att
 fn parse(mut secret: Secret, reference: &SecretRef) -> Result<RootKey, AttemptError> {
     let share = secret.data.as_ref().and_then(|data| data.get(SHARE_KEY));
     let text = share.and_then(|share| std::str::from_utf8(&share.0).ok());
-    let root_key = text.and_then(|text| RootKey::from_share(text.trim()).ok());
+    let root_key = text
+        .and_then(|text| Share::parse(text).ok())
+        .and_then(|share| RootKey::combine(&[share]).ok());
     wipe(&mut secret);
     root_key.ok_or_else(|| AttemptError::Share {
         namespace: reference.namespace.clone(),

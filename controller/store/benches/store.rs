@@ -15,12 +15,12 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use watchword_store::backend::file::FileBackend;
 use watchword_store::record::{self, Header, Record};
 use watchword_store::{
-    Config, ContentType, Keyring, MAX_VALUE_BYTES, Meta, ObjectName, Precondition, RootKey,
-    SecretPath, Store, Value,
+    Config, ContentType, Custody, Keyring, MAX_VALUE_BYTES, Meta, ObjectName, Precondition,
+    RootKey, SecretPath, Store, Value,
 };
 
 fn records(criterion: &mut Criterion) {
-    let keyring = Keyring::generate(0).unwrap();
+    let keyring = Keyring::generate(0, &Custody::default()).unwrap();
     let path: SecretPath = "shop/web/db".parse().unwrap();
     let name = format!("{}.1.0123456789abcdef", keyring.head_name(&path));
     let name = ObjectName::parse(&name).unwrap();
@@ -55,7 +55,7 @@ fn stores(criterion: &mut Criterion) {
     let write = || async { store.write(&path, &value, &meta, Precondition::Any).await.unwrap() };
     runtime.block_on(async {
         let key = RootKey::generate().unwrap();
-        store.initialize(&key, 0).await.unwrap();
+        store.initialize(&key, &Custody::default(), 0).await.unwrap();
         store.unseal(key).await.unwrap();
         write().await;
     });

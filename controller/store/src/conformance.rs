@@ -18,7 +18,9 @@ use crate::keyring::Keyring;
 use crate::name::{ObjectKind, ObjectName};
 use crate::path::SecretPath;
 use crate::root_key::RootKey;
+use crate::seal::Custody;
 use crate::secret::{MAX_VALUE_BYTES, Value};
+use crate::share::Share;
 use crate::store::{Config, Initialized, Precondition, ReadError, Store, UnsealError, WriteError};
 
 /// Checks all promises of a back end. `replica` makes one more connection to the same, empty data.
@@ -186,7 +188,10 @@ async fn stores<B: Backend>(replica: &impl Fn() -> B) {
     let key = root_key();
     assert!(!a.is_initialized().await.unwrap());
     assert!(matches!(a.unseal(root_key()).await, Err(UnsealError::NotInitialized)));
-    let made = [a.initialize(&key, 1).await.unwrap(), b.initialize(&key, 2).await.unwrap()];
+    let made = [
+        a.initialize(&key, &Custody::default(), 1).await.unwrap(),
+        b.initialize(&key, &Custody::default(), 2).await.unwrap(),
+    ];
     assert_eq!(made, [Initialized::Now, Initialized::Before], "one initialises");
     a.unseal(root_key()).await.unwrap();
     b.unseal(root_key()).await.unwrap();
@@ -324,9 +329,9 @@ fn assert_conflict(result: Result<Revision, BackendError>, what: &str) {
 
 /// A name that the store in the same back end will not use: of a keyring that is thrown away.
 fn names(what: &str) -> ObjectName {
-    Keyring::generate(0).unwrap().head_name(&what.parse().unwrap())
+    Keyring::generate(0, &Custody::default()).unwrap().head_name(&what.parse().unwrap())
 }
 
 fn root_key() -> RootKey {
-    RootKey::from_share(&"5c".repeat(32)).unwrap()
+    RootKey::combine(&[Share::parse(&"5c".repeat(32)).unwrap()]).unwrap()
 }

@@ -1,6 +1,7 @@
 //! The sealed store of Watchword: secrets that rest as ciphertext, whatever lies below.
 //!
 //! ```text
+//! shares ──Shamir──► root key
 //! root key ──HKDF──► opens the keyring ─┬─ name key ──HMAC(path)──► names of objects
 //!  (never kept)                         └─ term key ──HKDF──► key-encryption key
 //!                                                                │ AES-256-KW
@@ -11,13 +12,14 @@
 //!
 //! | object | name | sealed under | holds |
 //! |---|---|---|---|
-//! | keyring | `keyring` | the root key | the keys of all terms, the name key |
+//! | keyring | `keyring` | the root key | the keys of all terms, the name key, the audit seed; who holds the shares |
 //! | namespaces | `namespaces` | a data key of its own | which uid each namespace had when secrets below its name came into use |
+//! | seal state | `seal` | nothing: it holds no secret | whether the store should be open |
 //! | head, one per path | keyed hash of the path | a data key of its own | path, versions with author, time and type, what is left to remove |
 //! | version, one per value | head's name, version, random suffix | a data key of its own | metadata, and apart from it the value |
 //!
 //! The bytes of heads and versions are described in [`record`], those of the keyring in
-//! [`keyring`]. How the objects of one path change together, what a crash leaves, and how several
+//! [`keyring`], shares and seal state in [`share`] and [`seal`]. How the objects of one path change together, what a crash leaves, and how several
 //! replicas stay in step, in [`store`]. What a back end must promise, in [`backend`].
 //!
 //! The crate decides nothing by a clock or by its environment: times come in as arguments. Only the
@@ -26,10 +28,12 @@
 
 mod cache;
 mod data_key;
+mod encoding;
 mod head;
 #[cfg(test)]
 mod known_answers;
 mod random;
+mod shamir;
 
 pub mod backend;
 #[cfg(any(test, feature = "testing"))]
@@ -39,7 +43,9 @@ pub mod name;
 pub mod path;
 pub mod record;
 pub mod root_key;
+pub mod seal;
 pub mod secret;
+pub mod share;
 pub mod store;
 
 pub use backend::{AnyBackend, Backend, BackendError};
@@ -48,10 +54,15 @@ pub use keyring::Keyring;
 pub use name::{ObjectKind, ObjectName};
 pub use path::{MAX_PATH_BYTES, ParsePathError, SecretPath};
 pub use random::RandomError;
-pub use root_key::{ParseShareError, ROOT_KEY_BYTES, RootKey};
+pub use root_key::{ROOT_KEY_BYTES, RootKey};
+pub use seal::{
+    Collector, Custody, Given, Intent, ParseSealStateError, SealConfig, SealConfigError, SealState,
+};
 pub use secret::{MAX_VALUE_BYTES, Value};
+pub use shamir::CombineError;
+pub use share::{ParseShareError, Share};
 pub use store::{
     AccessError, Config, DeleteError, Entry, InitializeError, Initialized, ListError,
-    NamespaceError, Precondition, ReadError, RotateError, Secret, Standing, Store, SweepError,
-    UnsealError, WriteError,
+    NamespaceError, Precondition, ReadError, RekeyError, RotateError, Secret, Standing, Store,
+    SweepError, Term, UnsealError, WriteError,
 };

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | the keyring | `keyring` |
 //! | the uids of namespaces | `namespaces` |
+//! | the seal state | `seal` |
 //! | the head of a path | 56 hexadecimal digits: HMAC-SHA256 of the path under the name key, cut to 28 bytes |
 //! | one version of a path | the head's name, `.`, the version in decimal, `.`, 16 random hexadecimal digits |
 //!
@@ -35,6 +36,11 @@ impl ObjectName {
         Self(NAMESPACES.into())
     }
 
+    /// The name of the seal state.
+    pub fn seal() -> Self {
+        Self(SEAL.into())
+    }
+
     /// The name of the head of `path`, under the keyring's name key.
     #[expect(clippy::expect_used, reason = "HMAC takes keys of any length")]
     pub(crate) fn head(name_key: &[u8; 32], path: &SecretPath) -> Self {
@@ -60,7 +66,9 @@ impl ObjectName {
         let mut parts = text.split('.');
         let head = parts.next()?;
         let ours = match (parts.next(), parts.next(), parts.next()) {
-            (None, None, None) => matches!(head, KEYRING | NAMESPACES) || is_hex(head, HEAD_BYTES),
+            (None, None, None) => {
+                matches!(head, KEYRING | NAMESPACES | SEAL) || is_hex(head, HEAD_BYTES)
+            }
             (Some(version), Some(random), None) => {
                 is_hex(head, HEAD_BYTES)
                     && is_hex(random, SUFFIX_BYTES)
@@ -77,6 +85,7 @@ impl ObjectName {
         match &*self.0 {
             KEYRING => ObjectKind::Keyring,
             NAMESPACES => ObjectKind::Namespaces,
+            SEAL => ObjectKind::Seal,
             name if name.contains('.') => ObjectKind::Version,
             _ => ObjectKind::Head,
         }
@@ -122,17 +131,20 @@ pub enum ObjectKind {
     Keyring,
     /// Which uid each namespace had.
     Namespaces,
+    /// Whether the store should be open.
+    Seal,
     /// One version of a value.
     Version,
 }
 
 impl ObjectKind {
-    /// A word for labels and messages: `head`, `keyring`, `namespaces` or `version`.
+    /// A word for labels and messages: `head`, `keyring`, `namespaces`, `seal` or `version`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Head => "head",
             Self::Keyring => "keyring",
             Self::Namespaces => "namespaces",
+            Self::Seal => "seal",
             Self::Version => "version",
         }
     }
@@ -150,6 +162,7 @@ fn hex(bytes: &[u8]) -> String {
 
 const KEYRING: &str = "keyring";
 const NAMESPACES: &str = "namespaces";
+const SEAL: &str = "seal";
 
 /// 224 bits: no two paths meet, and the text stays below the 63 bytes of a label's value.
 const HEAD_BYTES: usize = 28;
@@ -185,6 +198,7 @@ mod tests {
         for (name, kind) in [
             (ObjectName::keyring(), ObjectKind::Keyring),
             (ObjectName::namespaces(), ObjectKind::Namespaces),
+            (ObjectName::seal(), ObjectKind::Seal),
             (head.clone(), ObjectKind::Head),
             (version.clone(), ObjectKind::Version),
         ] {
@@ -212,6 +226,7 @@ mod tests {
     #[case("")]
     #[case("keyring.1.0123456789abcdef")]
     #[case("Keyring")]
+    #[case("seal.1.0123456789abcdef")]
     #[case("00")]
     #[case("00000000000000000000000000000000000000000000000000000000.01.0123456789abcdef")]
     #[case("00000000000000000000000000000000000000000000000000000000.+1.0123456789abcdef")]

@@ -6,7 +6,7 @@
 //! |---|---|---|
 //! | 4 | magic `WWSR` | header |
 //! | 1 | format version, 1 | header |
-//! | 1 | kind: 1 version, 2 head, 3 keyring, 5 namespaces | header |
+//! | 1 | kind: 1 version, 2 head, 3 keyring, 4 seal state, 5 namespaces | header |
 //! | 8 | version: of the value, or the sequence of a head or of `namespaces`, or the generation of a keyring | header |
 //! | 2 | length of the object's name | header |
 //! | n | the object's name | header |
@@ -25,7 +25,8 @@
 //! not survive. Nothing is lost: each term's key-encryption key is derived from its number too, so
 //! a changed term fails at the unwrapping.
 //!
-//! A keyring has the same header and a different body, see [`crate::keyring`].
+//! A keyring and a seal state have the same header and different bodies, see [`crate::keyring`] and
+//! [`crate::seal`].
 
 use zeroize::Zeroizing;
 
@@ -39,7 +40,7 @@ use crate::random::RandomError;
 pub struct Header {
     /// The name under which the record is stored, which also says its kind.
     pub name: ObjectName,
-    /// The version of a value, the sequence of a head, or the generation of a keyring.
+    /// The version of a value, the sequence of a head, or the generation of a keyring; 0 otherwise.
     pub version: u64,
 }
 
@@ -53,8 +54,9 @@ impl Header {
         bytes.push(match self.name.kind() {
             ObjectKind::Version => 1,
             ObjectKind::Head => 2,
-            ObjectKind::Keyring => 3,
+            ObjectKind::Keyring => KEYRING_KIND,
             ObjectKind::Namespaces => 5,
+            ObjectKind::Seal => SEAL_KIND,
         });
         bytes.extend_from_slice(&self.version.to_be_bytes());
         // Names have at most 95 bytes; a longer one would not parse.
@@ -75,7 +77,8 @@ impl Header {
         let kind = match reader.u8()? {
             1 => ObjectKind::Version,
             2 => ObjectKind::Head,
-            3 => ObjectKind::Keyring,
+            KEYRING_KIND => ObjectKind::Keyring,
+            SEAL_KIND => ObjectKind::Seal,
             5 => ObjectKind::Namespaces,
             kind => return Err(ParseRecordError::Kind { kind }),
         };
@@ -166,8 +169,10 @@ impl<'a> Record<'a> {
     pub fn parse(bytes: &'a [u8]) -> Result<Self, ParseRecordError> {
         let mut reader = Reader(bytes);
         let header = Header::read(&mut reader)?;
-        if header.name.kind() == ObjectKind::Keyring {
-            return Err(ParseRecordError::Kind { kind: 3 });
+        match header.name.kind() {
+            ObjectKind::Head | ObjectKind::Namespaces | ObjectKind::Version => {}
+            ObjectKind::Keyring => return Err(ParseRecordError::Kind { kind: KEYRING_KIND }),
+            ObjectKind::Seal => return Err(ParseRecordError::Kind { kind: SEAL_KIND }),
         }
         let header_bytes = &bytes[..bytes.len() - reader.0.len()];
         let term = reader.u32()?;
@@ -374,6 +379,10 @@ const MAGIC: &[u8; 4] = b"WWSR";
 
 /// The only format so far.
 const FORMAT: u8 = 1;
+
+const KEYRING_KIND: u8 = 3;
+
+const SEAL_KIND: u8 = 4;
 
 /// All of a header but the name.
 const FIXED_HEADER_BYTES: usize = 16;

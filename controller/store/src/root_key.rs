@@ -1,9 +1,7 @@
 //! The root key: the one key that opens everything, and that the store never keeps.
 //!
-//! It opens the keyring and nothing else. People and unsealers carry it as *shares*; the plaintext
-//! of a share is text, its lower-case hex, as DC/OS and Vault have it. This first form knows one
-//! share of one, which is the key itself; splitting it further adds functions here and changes
-//! neither the keyring nor any record.
+//! It opens the keyring and nothing else. People and unsealers carry it as [`Share`]s: one of one,
+//! which is the key itself, or any number of which a threshold gives it back ([`crate::shamir`]).
 
 use hkdf::Hkdf;
 use secrecy::{ExposeSecret, SecretBox};
@@ -11,7 +9,10 @@ use sha2::Sha256;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-use crate::random;
+use crate::random::{self, RandomError};
+use crate::seal::SealConfig;
+use crate::shamir::{self, CombineError, PART_BYTES};
+use crate::share::Share;
 
 /// The root key: 32 bytes, boxed so that moves leave no copies, wiped when dropped.
 ///
@@ -31,44 +32,36 @@ impl RootKey {
     /// # Errors
     ///
     /// `RandomError` when the system has no randomness to give.
-    pub fn generate() -> Result<Self, random::RandomError> {
-        let bytes = random::key()?;
-        Ok(Self(SecretBox::init_with_mut(|key: &mut [u8; ROOT_KEY_BYTES]| *key = *bytes)))
+    pub fn generate() -> Result<Self, RandomError> {
+        Ok(Self::from_bytes(&*random::key()?))
     }
 
-    /// Reads the only share of a key that was split 1 of 1: 64 hexadecimal digits of either case;
-    /// white space around them, such as the newline at the end of a file, is ignored.
+    /// Splits the key into the shares that `config` asks for. One of one is the key itself.
     ///
     /// # Errors
     ///
-    /// `ParseShareError` when the text is anything else. The text is never part of the error.
-    pub fn from_share(text: &str) -> Result<Self, ParseShareError> {
-        let digits = text.trim_ascii().as_bytes();
-        if digits.len() != 2 * ROOT_KEY_BYTES {
-            return Err(ParseShareError::Length { digits: digits.len() });
+    /// `RandomError` when the system has no randomness to give.
+    pub fn split(&self, config: SealConfig) -> Result<Vec<Share>, RandomError> {
+        let key = self.0.expose_secret();
+        if config.shares() == 1 {
+            return Ok(vec![Share::from_bytes(Zeroizing::new(key.to_vec()))]);
         }
-        let mut bytes = Zeroizing::new([0; ROOT_KEY_BYTES]);
-        let mut bad = 0_u8;
-        for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
-            let (high, low) = (nibble(pair[0]), nibble(pair[1]));
-            bad |= (high | low) & 0xf0;
-            *byte = (high << 4) | (low & 0x0f);
-        }
-        if bad != 0 {
-            return Err(ParseShareError::NotHex);
-        }
-        Ok(Self(SecretBox::init_with_mut(|key: &mut [u8; ROOT_KEY_BYTES]| *key = *bytes)))
+        let parts = shamir::split(key, config.shares(), config.threshold())?;
+        Ok(parts.into_iter().map(Share::from_bytes).collect())
     }
 
-    /// The only share of this key when it is split 1 of 1: 64 lower-case hexadecimal digits.
-    pub fn to_share(&self) -> Zeroizing<String> {
-        let mut text = Zeroizing::new(String::with_capacity(2 * ROOT_KEY_BYTES));
-        for byte in self.0.expose_secret() {
-            for nibble in [byte >> 4, byte & 0x0f] {
-                text.push(char::from(digit(nibble)));
-            }
+    /// Makes a key of shares, in any order. It is the key that they were split from if there are as
+    /// many as the threshold says and none is wrong; else it is another one, which opens nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`CombineError`] when the shares cannot be of one key.
+    pub fn combine(shares: &[Share]) -> Result<Self, CombineError> {
+        if let [share] = shares {
+            return share.as_whole().map(Self::from_bytes).ok_or(CombineError::TooFew);
         }
-        text
+        let parts: Option<Vec<&[u8; PART_BYTES]>> = shares.iter().map(Share::as_part).collect();
+        Ok(Self::from_bytes(&*shamir::combine(&parts.ok_or(CombineError::Mixed)?)?))
     }
 
     /// Whether both are the same key, in a time that does not depend on the bytes.
@@ -81,20 +74,15 @@ impl RootKey {
     pub(crate) fn derive(&self, purpose: &[u8]) -> Zeroizing<[u8; 32]> {
         derive(self.0.expose_secret(), &[purpose])
     }
-}
 
-/// Why a text is not the share of a root key.
-#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-pub enum ParseShareError {
-    /// Not 64 digits.
-    #[error("a share of the root key has 64 hexadecimal digits, this one has {digits} bytes")]
-    Length {
-        /// How many bytes there were instead.
-        digits: usize,
-    },
-    /// 64 bytes, but not all of them hexadecimal digits.
-    #[error("a share of the root key has hexadecimal digits only")]
-    NotHex,
+    /// A copy for another owner; not `Clone`, so that nobody makes one by accident.
+    pub(crate) fn copy(&self) -> Self {
+        Self::from_bytes(self.0.expose_secret())
+    }
+
+    fn from_bytes(bytes: &[u8; ROOT_KEY_BYTES]) -> Self {
+        Self(SecretBox::init_with_mut(|key: &mut [u8; ROOT_KEY_BYTES]| *key = *bytes))
+    }
 }
 
 /// 32 bytes from `secret` by HKDF-SHA256 without a salt: the input is already uniformly random.
@@ -110,65 +98,21 @@ pub(crate) fn derive(secret: &[u8; 32], parts: &[&[u8]]) -> Zeroizing<[u8; 32]> 
     key
 }
 
-/// The value of a hexadecimal digit, or 0xff, without a branch or table that depends on it.
-fn nibble(digit: u8) -> u8 {
-    let is = |low: u8, high: u8| {
-        // All ones when low <= digit <= high: neither difference borrows.
-        let outside = (i16::from(digit) - i16::from(low)) | (i16::from(high) - i16::from(digit));
-        !((outside >> 15) as u8)
-    };
-    let (decimal, lower, upper) = (is(b'0', b'9'), is(b'a', b'f'), is(b'A', b'F'));
-    (decimal & digit.wrapping_sub(b'0'))
-        | (lower & digit.wrapping_sub(b'a' - 10))
-        | (upper & digit.wrapping_sub(b'A' - 10))
-        | !(decimal | lower | upper)
-}
-
-/// The lower-case hexadecimal digit of a value below 16, without a branch or table on it.
-fn digit(nibble: u8) -> u8 {
-    // The shift gives all ones for 10 and more; `a` is 39 above where `9` would continue.
-    let letter = ((9_i16 - i16::from(nibble)) >> 15) as u8;
-    b'0' + nibble + (letter & (b'a' - b'0' - 10))
-}
-
 /// The length of a root key in bytes.
 pub const ROOT_KEY_BYTES: usize = 32;
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use rstest::rstest;
 
     use super::*;
 
-    #[rstest]
-    #[case("", ParseShareError::Length { digits: 0 })]
-    #[case("00", ParseShareError::Length { digits: 2 })]
-    #[case(&"0".repeat(66), ParseShareError::Length { digits: 66 })]
-    #[case(&"g".repeat(64), ParseShareError::NotHex)]
-    #[case(&"/".repeat(64), ParseShareError::NotHex)]
-    #[case(&":".repeat(64), ParseShareError::NotHex)]
-    #[case(&"@".repeat(64), ParseShareError::NotHex)]
-    #[case(&"`".repeat(64), ParseShareError::NotHex)]
-    #[case(&"é".repeat(32), ParseShareError::NotHex)]
-    fn what_is_not_a_share_is_refused(#[case] text: &str, #[case] error: ParseShareError) {
-        assert_eq!(RootKey::from_share(text).err(), Some(error));
+    fn config(shares: i64, threshold: i64) -> SealConfig {
+        SealConfig::new(shares, threshold, 0).unwrap()
     }
 
-    #[test]
-    fn every_byte_is_judged_as_the_standard_library_does() {
-        for byte in 0..=u8::MAX {
-            let expected =
-                char::from(byte).to_digit(16).map_or(0xff, |value| u8::try_from(value).unwrap());
-
-            assert_eq!(nibble(byte), expected, "byte {byte}");
-        }
-        for value in 0..16_u32 {
-            assert_eq!(
-                char::from(digit(u8::try_from(value).unwrap())),
-                char::from_digit(value, 16).unwrap()
-            );
-        }
+    fn parse(hex: &str) -> Share {
+        Share::parse(hex).unwrap()
     }
 
     #[test]
@@ -176,15 +120,45 @@ mod tests {
         assert!(!RootKey::generate().unwrap().is_same(&RootKey::generate().unwrap()));
     }
 
+    #[test]
+    fn shares_that_cannot_be_of_one_key_are_refused() {
+        let whole = "00".repeat(32);
+        let (part, same_place) = ("00".repeat(32) + "01", "11".repeat(32) + "01");
+        let combine = |texts: &[&str]| {
+            RootKey::combine(&texts.iter().map(|text| parse(text)).collect::<Vec<_>>()).err()
+        };
+
+        assert_eq!(combine(&[]), Some(CombineError::TooFew));
+        assert_eq!(combine(&[&part]), Some(CombineError::TooFew));
+        assert_eq!(combine(&[&whole, &whole]), Some(CombineError::Mixed));
+        assert_eq!(combine(&[&whole, &part]), Some(CombineError::Mixed));
+        assert_eq!(combine(&[&part, &same_place]), Some(CombineError::Repeated));
+    }
+
     proptest! {
         #[test]
-        fn a_share_is_the_lower_case_hex_of_the_key(text in "[0-9a-f]{64}") {
-            let key = RootKey::from_share(&text).unwrap();
+        fn the_only_share_is_the_lower_case_hex_of_the_key(text in "[0-9a-f]{64}") {
+            let key = RootKey::combine(&[parse(&text)]).unwrap();
 
-            let share = key.to_share();
-            prop_assert_eq!(share.as_str(), text.as_str());
-            prop_assert!(RootKey::from_share(&text.to_uppercase()).unwrap().is_same(&key));
-            prop_assert!(RootKey::from_share(&(text + "\n")).unwrap().is_same(&key));
+            let shares = key.split(config(1, 1)).unwrap();
+
+            prop_assert_eq!(shares.len(), 1);
+            prop_assert!(*shares[0].to_hex() == text);
+        }
+
+        #[test]
+        fn shares_give_back_the_key(shares in 2_i64..=8, more in 0_i64..=6) {
+            let threshold = (2 + more).min(shares);
+            let key = RootKey::generate().unwrap();
+
+            let mut split = key.split(config(shares, threshold)).unwrap();
+
+            prop_assert_eq!(split.len(), usize::try_from(shares).unwrap());
+            prop_assert!(split.iter().all(|share| share.to_hex().len() == 66));
+            split.drain(..usize::try_from(shares - threshold).unwrap());
+            prop_assert!(RootKey::combine(&split).unwrap().is_same(&key));
+            split.pop();
+            prop_assert!(!RootKey::combine(&split).is_ok_and(|other| other.is_same(&key)));
         }
     }
 }

@@ -26,6 +26,12 @@
 //! is under way, so [`Store::sweep`] changes the head, even if only its sequence, before it removes
 //! the object: that writer then fails at its second step and starts again with a new object.
 //!
+//! The keyring is one object and changes by compare-and-swap as well, root key, shares and terms
+//! together: initialising, rekeying, rotating and retiring are one step each. Another replica goes on
+//! with the keyring that it has and asks for the newer one when it meets a term that it does not
+//! know. After a rekeying its root key does not open that one ([`AccessError::Rekeyed`]), and it has
+//! to be unsealed with the new one, which a peer can give it.
+//!
 //! # What is put back
 //!
 //! Every change of a head raises its sequence. A replica refuses a head, or a missing head, that is
@@ -36,11 +42,10 @@
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::backend::{Backend, BackendError};
+use crate::backend::Backend;
 use crate::cache::{Heads, Versions};
 use crate::head::{ContentType, Meta};
-use crate::keyring::{Keyring, OpenKeyringError};
-use crate::name::ObjectName;
+use crate::keyring::Keyring;
 use crate::path::SecretPath;
 use crate::root_key::RootKey;
 use crate::secret::{MAX_VALUE_BYTES, Value};
@@ -48,15 +53,19 @@ use crate::secret::{MAX_VALUE_BYTES, Value};
 use owners::Owners;
 
 pub use error::{
-    AccessError, DeleteError, InitializeError, ListError, ReadError, RotateError, SweepError,
-    UnsealError, WriteError,
+    AccessError, DeleteError, InitializeError, ListError, ReadError, RekeyError, RotateError,
+    SweepError, UnsealError, WriteError,
 };
 pub use owners::{NamespaceError, Standing};
+pub use sealing::Initialized;
+pub use terms::Term;
 
 mod access;
 mod error;
 mod owners;
 mod read;
+mod sealing;
+mod terms;
 mod write;
 
 /// Secrets by path, over a back end; starts sealed.
@@ -124,107 +133,6 @@ impl<B: Backend> Store<B> {
         &self.backend
     }
 
-    /// Whether the back end holds a keyring.
-    ///
-    /// # Errors
-    ///
-    /// What the back end says.
-    pub async fn is_initialized(&self) -> Result<bool, BackendError> {
-        Ok(self.backend.get(&ObjectName::keyring()).await?.is_some())
-    }
-
-    /// Makes the keyring of a new store under `root_key`, at `created` (seconds since 1970 UTC).
-    /// The store stays sealed.
-    ///
-    /// One object is created and none is replaced, so of several replicas one wins, and there is no
-    /// step in between to crash at. Whoever keeps the root key, or shares of it, must have kept it
-    /// safely *before* this call: after it, losing the key is losing the store. With the same key it
-    /// can be called again at any time.
-    ///
-    /// # Errors
-    ///
-    /// [`InitializeError::AlreadyInitialized`] when there is a keyring that this key does not open.
-    pub async fn initialize(
-        &self,
-        root_key: &RootKey,
-        created: i64,
-    ) -> Result<Initialized, InitializeError> {
-        let name = ObjectName::keyring();
-        let sealed = Keyring::generate(created)?.seal(root_key)?;
-        match self.backend.create(&name, &sealed).await {
-            Ok(_) => return Ok(Initialized::Now),
-            Err(BackendError::Conflict { .. }) => {}
-            Err(error) => return Err(error.into()),
-        }
-        let stored = self.backend.get(&name).await?;
-        match stored.map(|stored| Keyring::open(&stored.bytes, root_key)) {
-            Some(Ok(_)) => Ok(Initialized::Before),
-            Some(Err(_)) => Err(InitializeError::AlreadyInitialized),
-            None => Err(BackendError::Conflict { name }.into()),
-        }
-    }
-
-    /// Unseals with the root key, which the store keeps until it is sealed. An unsealed store stays
-    /// as it is if the key is wrong.
-    ///
-    /// # Errors
-    ///
-    /// [`UnsealError::WrongKey`] when the key does not open the keyring.
-    pub async fn unseal(&self, root_key: RootKey) -> Result<(), UnsealError> {
-        let generation = self.lock_state().generation;
-        let name = ObjectName::keyring();
-        let stored = self.backend.get(&name).await?.ok_or(UnsealError::NotInitialized)?;
-        let keyring = Keyring::open(&stored.bytes, &root_key).map_err(|error| match error {
-            OpenKeyringError::Decrypt => UnsealError::WrongKey,
-            error => UnsealError::Damaged(error),
-        })?;
-        if keyring.generation() < generation {
-            return Err(UnsealError::RolledBack);
-        }
-        let mut state = self.lock_state();
-        // Another call may have been faster, and have seen a newer keyring.
-        if state.keys.is_none() || keyring.generation() >= state.generation {
-            state.generation = state.generation.max(keyring.generation());
-            state.keys = Some(Arc::new(Keys { root_key: Arc::new(root_key), keyring }));
-        }
-        Ok(())
-    }
-
-    /// Seals: drops the keys and everything that was opened with them. Operations that began before
-    /// end as if they had come first; from now on all others refuse.
-    pub fn seal(&self) {
-        self.lock_state().keys = None;
-        self.lock_heads().seal();
-        self.lock_versions().clear();
-        self.lock_owners().seal();
-    }
-
-    /// Whether the store is sealed.
-    pub fn is_sealed(&self) -> bool {
-        self.lock_state().keys.is_none()
-    }
-
-    /// Adds a term to the keyring, at `created` (seconds since 1970 UTC), and returns its number.
-    /// What is written from now on uses it, and other replicas learn of it when they meet such a
-    /// record; older records still open.
-    ///
-    /// # Errors
-    ///
-    /// [`RotateError::Sealed`] while sealed; [`RotateError::Access`] with a conflict when another
-    /// replica rotated at the same time.
-    pub async fn rotate(&self, created: i64) -> Result<u32, RotateError> {
-        let keys = self.keys().ok_or(RotateError::Sealed)?;
-        let (mut keyring, revision) = self.stored_keyring(&keys.root_key).await?;
-        let term = keyring.rotate(created)?;
-        let sealed = keyring.seal(&keys.root_key)?;
-        self.backend
-            .replace(&ObjectName::keyring(), &sealed, &revision)
-            .await
-            .map_err(AccessError::Backend)?;
-        self.adopt(keyring, &keys);
-        Ok(term)
-    }
-
     fn lock_state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -240,15 +148,6 @@ impl<B: Backend> Store<B> {
     fn lock_versions(&self) -> MutexGuard<'_, Versions> {
         self.versions.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Who initialised the store.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Initialized {
-    /// It had been, with the same root key.
-    Before,
-    /// This call.
-    Now,
 }
 
 /// A secret as it was read.

@@ -13,12 +13,12 @@ use tempfile::TempDir;
 
 use watchword_store::backend::file::FileBackend;
 use watchword_store::{
-    Config, ContentType, Meta, Precondition, ReadError, RootKey, SecretPath, Store, Value,
-    conformance,
+    Config, ContentType, Custody, Meta, Precondition, ReadError, RootKey, SecretPath, Share, Store,
+    Value, conformance,
 };
 
 fn root_key() -> RootKey {
-    RootKey::from_share(&"5c".repeat(32)).unwrap()
+    RootKey::combine(&[Share::parse(&"5c".repeat(32)).unwrap()]).unwrap()
 }
 
 fn path(text: &str) -> SecretPath {
@@ -33,7 +33,7 @@ async fn open(file: &Path) -> Store<FileBackend> {
     let keep_versions = NonZeroUsize::new(1000).unwrap();
     let config = Config { keep_versions, ..Config::default() };
     let store = Store::new(FileBackend::open(file).unwrap(), config);
-    store.initialize(&root_key(), 1).await.unwrap();
+    store.initialize(&root_key(), &Custody::default(), 1).await.unwrap();
     store.unseal(root_key()).await.unwrap();
     store
 }

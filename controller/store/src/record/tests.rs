@@ -74,7 +74,9 @@ fn a_record_that_is_cut_short_or_followed_by_bytes_is_refused() {
 #[case(5, 0, ParseRecordError::Kind { kind: 0 })]
 #[case(5, 2, ParseRecordError::Name)]
 #[case(5, 3, ParseRecordError::Name)]
-#[case(5, 4, ParseRecordError::Kind { kind: 4 })]
+#[case(5, 4, ParseRecordError::Name)]
+#[case(5, 5, ParseRecordError::Name)]
+#[case(5, 6, ParseRecordError::Kind { kind: 6 })]
 #[case(16, b'G', ParseRecordError::Name)]
 #[case(16, 0xff, ParseRecordError::Name)]
 fn what_is_not_known_is_refused(

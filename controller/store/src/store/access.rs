@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::backend::{Backend, Revision};
 use crate::cache::KnownHead;
 use crate::head::Head;
-use crate::keyring::Keyring;
+use crate::keyring::{Keyring, OpenKeyringError};
 use crate::name::ObjectName;
 use crate::record::OpenError;
 use crate::root_key::RootKey;
@@ -115,7 +115,16 @@ impl<B: Backend> Store<B> {
         let Some(stored) = self.backend.get(&object).await? else {
             return Err(AccessError::Missing { object });
         };
-        let keyring = Keyring::open(&stored.bytes, root_key).map_err(AccessError::Keyring)?;
+        let keyring = Keyring::open(&stored.bytes, root_key).map_err(|error| {
+            match (&error, Keyring::peek(&stored.bytes)) {
+                // Nothing vouches for the generation of a keyring that does not open. That it is a
+                // newer one is the likely cause, and the new root key will show.
+                (OpenKeyringError::Decrypt, Ok((_, generation))) if generation > seen => {
+                    AccessError::Rekeyed
+                }
+                _ => AccessError::Keyring(error),
+            }
+        })?;
         if keyring.generation() < seen {
             return Err(AccessError::RolledBack { object });
         }
@@ -125,9 +134,14 @@ impl<B: Backend> Store<B> {
     /// Makes a newer keyring the store's own, unless the store has been sealed meanwhile; returns
     /// keys with it in either case, for the operation that is under way.
     pub(super) fn adopt(&self, keyring: Keyring, keys: &Arc<Keys>) -> Arc<Keys> {
+        self.take_over(Keys { root_key: Arc::clone(&keys.root_key), keyring })
+    }
+
+    /// As [`Store::adopt`], with the root key that opens the keyring.
+    pub(super) fn take_over(&self, keys: Keys) -> Arc<Keys> {
         let mut state = self.lock_state();
-        let generation = keyring.generation();
-        let keys = Arc::new(Keys { root_key: Arc::clone(&keys.root_key), keyring });
+        let generation = keys.keyring.generation();
+        let keys = Arc::new(keys);
         if state.keys.is_some() && generation >= state.generation {
             state.generation = generation;
             state.keys = Some(Arc::clone(&keys));

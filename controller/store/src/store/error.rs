@@ -7,6 +7,7 @@ use crate::name::ObjectName;
 use crate::path::SecretPath;
 use crate::random::RandomError;
 use crate::record::{OpenError, SealError};
+use crate::seal::ParseSealStateError;
 
 /// Why something stored could not be reached; no operation of its own.
 #[derive(Debug, thiserror::Error)]
@@ -23,7 +24,7 @@ pub enum AccessError {
         #[source]
         source: OpenError,
     },
-    /// The keyring does not open any more: it was tampered with, or the store was rekeyed.
+    /// The keyring does not open any more, though it is not a newer one: it was tampered with.
     #[error("the keyring does not open")]
     Keyring(#[source] OpenKeyringError),
     /// An object that must be there is not.
@@ -32,12 +33,19 @@ pub enum AccessError {
         /// The object.
         object: ObjectName,
     },
+    /// The keyring is newer than the root key of this replica: the store was rekeyed elsewhere. Until
+    /// it is unsealed with the new one, it knows only the terms from before.
+    #[error("the store was rekeyed: this replica has to be unsealed with the new root key")]
+    Rekeyed,
     /// An object is older than what this replica has seen, or was removed past the store.
     #[error("the record `{object}` was put back to an older state, or removed")]
     RolledBack {
         /// The object.
         object: ObjectName,
     },
+    /// What is stored as the seal state is none, or is of a newer release.
+    #[error("the record `seal` is malformed")]
+    SealState(#[source] ParseSealStateError),
 }
 
 /// Why a secret could not be deleted.
@@ -155,6 +163,25 @@ pub enum ReadError {
         /// The version that was asked for.
         version: u64,
     },
+}
+
+/// Why the store could not be put under another root key.
+#[derive(Debug, thiserror::Error)]
+pub enum RekeyError {
+    /// The keyring could not be reached, or another replica changed it at the same time. The old
+    /// root key is the valid one.
+    #[error("cannot rekey the store")]
+    Access(#[from] AccessError),
+    /// The keyring could not be sealed.
+    #[error("cannot seal the keyring")]
+    SealKeyring(#[from] SealKeyringError),
+    /// The store is sealed.
+    #[error("the store is sealed")]
+    Sealed,
+    /// The back end does not answer: the old root key is the valid one, or the new one is. Keep the
+    /// shares of both until [`Store::custody`](crate::Store::custody) shows which.
+    #[error("whether the store was rekeyed is not known: keep the old shares and the new ones")]
+    Uncertain(#[source] BackendError),
 }
 
 /// Why the keyring could not be rotated.

@@ -5,13 +5,19 @@ use proptest::prelude::*;
 use rstest::rstest;
 
 use super::*;
+use crate::backend::BackendError;
 use crate::backend::memory::{Failure, MemoryBackend};
 use crate::conformance;
-use crate::name::ObjectKind;
+use crate::name::{ObjectKind, ObjectName};
 use crate::record::OpenError;
+use crate::root_key::RootKey;
+use crate::seal::Custody;
+use crate::share::Share;
+
+mod sealing;
 
 fn root_key() -> RootKey {
-    RootKey::from_share(&"5c".repeat(32)).unwrap()
+    RootKey::combine(&[Share::parse(&"5c".repeat(32)).unwrap()]).unwrap()
 }
 
 fn path() -> SecretPath {
@@ -30,7 +36,7 @@ fn config() -> Config {
 fn replica(backend: &MemoryBackend) -> Store<MemoryBackend> {
     let store = Store::new(backend.clone(), config());
     block_on(async {
-        store.initialize(&root_key(), 1).await.unwrap();
+        store.initialize(&root_key(), &Custody::default(), 1).await.unwrap();
         store.unseal(root_key()).await.unwrap();
     });
     store
@@ -184,10 +190,16 @@ fn a_store_is_initialised_once() {
     let store = Store::new(backend, config());
 
     block_on(async {
-        assert_eq!(store.initialize(&root_key(), 1).await.unwrap(), Initialized::Now);
-        assert_eq!(store.initialize(&root_key(), 2).await.unwrap(), Initialized::Before);
+        assert_eq!(
+            store.initialize(&root_key(), &Custody::default(), 1).await.unwrap(),
+            Initialized::Now
+        );
+        assert_eq!(
+            store.initialize(&root_key(), &Custody::default(), 2).await.unwrap(),
+            Initialized::Before
+        );
         assert!(matches!(
-            store.initialize(&RootKey::generate().unwrap(), 3).await,
+            store.initialize(&RootKey::generate().unwrap(), &Custody::default(), 3).await,
             Err(InitializeError::AlreadyInitialized)
         ));
         assert!(store.is_sealed());
@@ -199,7 +211,7 @@ fn values_beyond_the_limit_are_refused() {
     let config = Config { max_value_bytes: 10, ..Config::default() };
     let store = Store::new(MemoryBackend::default(), config);
     block_on(async {
-        store.initialize(&root_key(), 1).await.unwrap();
+        store.initialize(&root_key(), &Custody::default(), 1).await.unwrap();
         store.unseal(root_key()).await.unwrap();
     });
 

@@ -2,16 +2,16 @@ use futures::executor::block_on;
 
 use super::*;
 use crate::backend::memory::MemoryBackend;
-use crate::{Config, ContentType, Meta, Precondition, RootKey, Value};
+use crate::{Config, ContentType, Custody, Meta, Precondition, RootKey, Share, Value};
 
 const OLD: &str = "11111111-1111-4111-8111-111111111111";
 const NEW: &str = "22222222-2222-4222-8222-222222222222";
 
 fn replica(backend: &MemoryBackend) -> Store<MemoryBackend> {
-    let root_key = || RootKey::from_share(&"5c".repeat(32)).unwrap();
+    let root_key = || RootKey::combine(&[Share::parse(&"5c".repeat(32)).unwrap()]).unwrap();
     let store = Store::new(backend.clone(), Config::default());
     block_on(async {
-        store.initialize(&root_key(), 1).await.unwrap();
+        store.initialize(&root_key(), &Custody::default(), 1).await.unwrap();
         store.unseal(root_key()).await.unwrap();
     });
     store
