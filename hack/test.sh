@@ -24,7 +24,16 @@ summary() {
 }
 trap summary EXIT
 
-step "What the cluster needs"
+step "What the tests and the cluster need"
+# Programs that unit tests run as they are: the servers and tools that users have.
+packages=()
+[[ -f /usr/share/java/zookeeper.jar ]] || packages+=(zookeeper)
+if ((${#packages[@]})); then
+  note "missing for the unit tests: ${packages[*]}"
+  DEBIAN_FRONTEND=noninteractive apt-get install --yes --quiet --no-install-recommends "${packages[@]}" ||
+    { apt-get update --quiet && apt-get install --yes --quiet --no-install-recommends "${packages[@]}"; } ||
+    fail "install these first: ${packages[*]}"
+fi
 make launcher
 "$launcher" prerequisites --install
 (

@@ -12,6 +12,7 @@
 use std::error::Error;
 use std::fmt;
 use std::future::Future;
+use std::sync::Arc;
 
 use crate::name::{ObjectKind, ObjectName};
 
@@ -21,12 +22,21 @@ pub mod file;
 pub mod kubernetes;
 #[cfg(any(test, feature = "testing"))]
 pub mod memory;
+#[cfg(feature = "zookeeper")]
+pub mod zookeeper;
 
 /// Where sealed objects are kept.
 pub trait Backend: Send + Sync {
     /// Whether the back end knows, without asking anybody, that `revision` is still the newest of
     /// this object. It may always say no: the object is then fetched.
     fn is_current(&self, name: &ObjectName, revision: &Revision) -> bool;
+
+    /// The bytes of this object at `revision`, if the back end has them at hand. They may be older
+    /// than what is stored now: only who knows the revision from elsewhere, as from a list, may use
+    /// them. It may always say no: the object is then fetched.
+    fn cached(&self, _name: &ObjectName, _revision: &Revision) -> Option<Arc<[u8]>> {
+        None
+    }
 
     /// The object of this name, if there is one.
     fn get(
@@ -75,6 +85,9 @@ pub enum AnyBackend {
     /// Nothing lasts; for tests.
     #[cfg(any(test, feature = "testing"))]
     Memory(memory::MemoryBackend),
+    /// Nodes of an Apache ZooKeeper.
+    #[cfg(feature = "zookeeper")]
+    ZooKeeper(zookeeper::ZooKeeperBackend),
 }
 
 /// Calls one method of whichever back end it is; without any feature there is none.
@@ -87,19 +100,37 @@ macro_rules! dispatch {
             Self::Kubernetes($backend) => $call,
             #[cfg(any(test, feature = "testing"))]
             Self::Memory($backend) => $call,
-            #[cfg(not(any(feature = "file", feature = "kubernetes", feature = "testing", test)))]
+            #[cfg(feature = "zookeeper")]
+            Self::ZooKeeper($backend) => $call,
+            #[cfg(not(any(
+                feature = "file",
+                feature = "kubernetes",
+                feature = "testing",
+                feature = "zookeeper",
+                test
+            )))]
             _ => unreachable!("a value of a type without variants"),
         }
     };
 }
 
 #[cfg_attr(
-    not(any(feature = "file", feature = "kubernetes", feature = "testing", test)),
+    not(any(
+        feature = "file",
+        feature = "kubernetes",
+        feature = "testing",
+        feature = "zookeeper",
+        test
+    )),
     expect(unused_variables, reason = "without a back end nothing is called")
 )]
 impl Backend for AnyBackend {
     fn is_current(&self, name: &ObjectName, revision: &Revision) -> bool {
         dispatch!(self, backend => backend.is_current(name, revision))
+    }
+
+    fn cached(&self, name: &ObjectName, revision: &Revision) -> Option<Arc<[u8]>> {
+        dispatch!(self, backend => backend.cached(name, revision))
     }
 
     async fn get(&self, name: &ObjectName) -> Result<Option<Stored>, BackendError> {

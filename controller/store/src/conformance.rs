@@ -35,10 +35,37 @@ pub async fn run<B: Backend>(replica: impl Fn() -> B) {
     writers(&replica).await;
 }
 
+/// So many unsealed replicas of one store, which is initialised if need be, and which keeps a
+/// thousand versions.
+///
+/// # Panics
+///
+/// When the back end fails.
+pub async fn unsealed<B: Backend>(replica: impl Fn() -> B, count: usize) -> Vec<Store<B>> {
+    let config = Config { keep_versions: NonZeroUsize::new(1000).unwrap(), ..Config::default() };
+    let mut stores = Vec::new();
+    for _ in 0..count {
+        let store = Store::new(replica(), config.clone());
+        store.initialize(&root_key(), 1).await.unwrap();
+        store.unseal(root_key()).await.unwrap();
+        stores.push(store);
+    }
+    stores
+}
+
+/// What the suite says of its values.
+pub fn meta() -> Meta {
+    Meta { author: "conformance".to_owned(), content_type: ContentType::Binary, created: 4 }
+}
+
 /// A back end behind an `Arc` is one too, for back ends that can be opened only once.
 impl<B: Backend> Backend for Arc<B> {
     fn is_current(&self, name: &ObjectName, revision: &Revision) -> bool {
         (**self).is_current(name, revision)
+    }
+
+    fn cached(&self, name: &ObjectName, revision: &Revision) -> Option<Arc<[u8]>> {
+        (**self).cached(name, revision)
     }
 
     async fn get(&self, name: &ObjectName) -> Result<Option<Stored>, BackendError> {
@@ -130,10 +157,16 @@ async fn objects<B: Backend>(backend: &B) {
     assert_eq!(backend.get(&head).await.unwrap(), None, "what was removed is gone");
     assert_eq!(backend.get(&version).await.unwrap(), None);
     let again = backend.create(&head, b"one").await.unwrap();
-    assert_conflict(
-        backend.replace(&head, b"x", &revision).await,
-        "a revision does not come back with the object",
-    );
+    for earlier in [&first, &revision] {
+        assert_conflict(
+            backend.replace(&head, b"x", earlier).await,
+            "a revision does not come back with the object",
+        );
+        assert_conflict(
+            backend.delete(&head, Some(earlier)).await.map(|()| again.clone()),
+            "nor does it remove the new one",
+        );
+    }
     assert_ne!(again, first);
     backend.delete(&head, None).await.unwrap();
 }
@@ -307,9 +340,7 @@ async fn write<B: Backend>(
     bytes: &[u8],
     precondition: Precondition,
 ) -> Result<u64, WriteError> {
-    let meta =
-        Meta { author: "conformance".to_owned(), content_type: ContentType::Binary, created: 4 };
-    store.write(path, &Value::new(bytes.to_vec()), &meta, precondition).await
+    store.write(path, &Value::new(bytes.to_vec()), &meta(), precondition).await
 }
 
 async fn read<B: Backend>(store: &Store<B>, path: &SecretPath) -> Vec<u8> {

@@ -23,8 +23,8 @@
 //! replicas stay in step, in [`store`]. What a back end must promise, in [`backend`].
 //!
 //! The crate decides nothing by a clock or by its environment: times come in as arguments. Only the
-//! back ends, each behind a feature, need a runtime: `file` (one file, redb) and `kubernetes`
-//! (SealedRecord objects). The feature `testing` brings the suite for back ends and one in memory.
+//! back ends, each behind a feature, need a runtime: `file` (one file, redb), `kubernetes`
+//! (SealedRecord objects) and `zookeeper`. The feature `testing` brings the suite for back ends and one in memory.
 
 mod cache;
 mod data_key;
@@ -39,6 +39,7 @@ pub mod backend;
 #[cfg(any(test, feature = "testing"))]
 pub mod conformance;
 pub mod keyring;
+pub mod location;
 pub mod name;
 pub mod path;
 pub mod record;
@@ -51,6 +52,7 @@ pub mod store;
 pub use backend::{AnyBackend, Backend, BackendError};
 pub use head::{ContentType, Meta, SealHeadError};
 pub use keyring::Keyring;
+pub use location::{Access, Location, OpenLocationError, ParseLocationError};
 pub use name::{ObjectKind, ObjectName};
 pub use path::{MAX_PATH_BYTES, ParsePathError, SecretPath};
 pub use random::RandomError;
