@@ -46,7 +46,7 @@ pub async fn unsealed<B: Backend>(replica: impl Fn() -> B, count: usize) -> Vec<
     let mut stores = Vec::new();
     for _ in 0..count {
         let store = Store::new(replica(), config.clone());
-        store.initialize(&root_key(), 1).await.unwrap();
+        store.initialize(&root_key(), &Custody::default(), 1).await.unwrap();
         store.unseal(root_key()).await.unwrap();
         stores.push(store);
     }
