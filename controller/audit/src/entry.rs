@@ -24,8 +24,7 @@ pub struct Entry<'a> {
 }
 
 /// What happened.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Event {
     /// The whole store was read out, as ciphertext.
     Backup,
@@ -65,6 +64,33 @@ pub enum Event {
     Update,
     /// Every record was checked.
     Verify,
+}
+
+impl Event {
+    /// As lines spell it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Backup => "backup",
+            Self::Check => "check",
+            Self::Create => "create",
+            Self::Delete => "delete",
+            Self::Handover => "handover",
+            Self::Init => "init",
+            Self::List => "list",
+            Self::Read => "read",
+            Self::Rekey => "rekey",
+            Self::Resolve => "resolve",
+            Self::Restore => "restore",
+            Self::Retire => "retire",
+            Self::Rewrap => "rewrap",
+            Self::Rollback => "rollback",
+            Self::Rotate => "rotate",
+            Self::Seal => "seal",
+            Self::Unseal => "unseal",
+            Self::Update => "update",
+            Self::Verify => "verify",
+        }
+    }
 }
 
 /// How it was decided.
@@ -144,6 +170,15 @@ pub struct Cause<'a> {
     pub record: Option<&'a str>,
 }
 
+impl<'a> Entry<'a> {
+    /// The same without what tells the path: the path itself, and the text of the cause.
+    #[must_use]
+    pub fn without_path(self) -> Self {
+        let cause = self.cause.map(|cause| Cause { message: "", ..cause });
+        Self { path: None, cause, ..self }
+    }
+}
+
 fn bounded<S: Serializer>(text: &str, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(cut(text, MAX_NAME_BYTES))
 }
@@ -170,6 +205,9 @@ pub(crate) fn cut(text: &str, limit: usize) -> &str {
     }
     text
 }
+
+/// The most that the text of a cause may take in a line.
+pub(crate) const MAX_CAUSE_BYTES: usize = 1024;
 
 /// The most that a name may take in a line: what Kubernetes allows for a pod's, the longest there
 /// is but for users, whose names have no limit.
