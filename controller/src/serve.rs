@@ -39,6 +39,7 @@ mod check;
 mod client_ca;
 mod evidence;
 mod failure;
+mod lineage;
 mod permit;
 mod resolve;
 mod secrets_api;

@@ -61,6 +61,12 @@ pub struct SpaceSpec {
     #[x_kube(merge_strategy = ListMerge::Set)]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub resolvers: Vec<String>,
+    /// Namespaces that were deleted and made again, and may have what lies below their name all the
+    /// same. Only for namespaces that no Space binds; it binds them to nothing.
+    #[schemars(length(max = 1000))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["namespace".into(), "uid".into()]))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub confirmed: Vec<Confirmed>,
     /// Whether definitions may hold secrets of type `VALUE`: `Deny` (when absent) or `Allow`.
     #[x_kube(
         validation = Rule::new("self in ['Allow', 'Deny']")
@@ -69,6 +75,25 @@ pub struct SpaceSpec {
     #[schemars(length(max = 16))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub inline_values: Option<String>,
+}
+
+/// One life of a namespace: its name, and the uid that tells it from others of that name.
+#[derive(Clone, Debug, Default, Deserialize, Eq, KubeSchema, PartialEq, Serialize)]
+pub struct Confirmed {
+    /// The namespace.
+    #[schemars(length(max = 63))]
+    #[x_kube(
+        validation = Rule::new("self.matches('^[a-z0-9]([a-z0-9-]*[a-z0-9])?$')")
+            .message("namespace must be the name of one")
+    )]
+    pub namespace: String,
+    /// Its `metadata.uid`.
+    #[schemars(length(max = 36))]
+    #[x_kube(
+        validation = Rule::new("self.matches('^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$')")
+            .message("uid must be the namespace's metadata.uid")
+    )]
+    pub uid: String,
 }
 
 /// What is observed; for people, nothing decides by it.
@@ -96,7 +121,8 @@ mod tests {
     #[test]
     fn a_space_binds_namespaces_to_prefixes() {
         let spec = json!({
-            "namespaces": ["shop"], "prefixes": ["/shop", "/org/shop.eu"], "inlineValues": "Allow"
+            "namespaces": ["shop"], "prefixes": ["/shop", "/org/shop.eu"], "inlineValues": "Allow",
+            "confirmed": [{"namespace": "bank", "uid": "6f0c1a52-3b0e-4b8e-9d52-0c9d4a3c7a11"}]
         });
 
         assert_eq!(complaint(spec), None);
@@ -107,6 +133,12 @@ mod tests {
     #[case(json!({"prefixes": ["/"]}), "each prefix must look like /shop")]
     #[case(json!({"prefixes": ["/shop/"]}), "each prefix must look like /shop")]
     #[case(json!({"prefixes": ["/shop//web"]}), "each prefix must look like /shop")]
+    #[case(
+        json!({"confirmed": [{"namespace": "Shop", "uid": "6f0c1a52-3b0e-4b8e-9d52-0c9d4a3c7a11"}]}),
+        "namespace must be the name of one"
+    )]
+    #[case(json!({"confirmed": [{"namespace": "shop", "uid": "*"}]}), "uid must be")]
+    #[case(json!({"confirmed": [{"namespace": "shop", "uid": ""}]}), "uid must be")]
     #[case(json!({"inlineValues": "allow"}), "inlineValues must be Allow or Deny")]
     fn a_broken_rule_says_so(#[case] spec: Value, #[case] message: &str) {
         let complaint = complaint(spec).unwrap();

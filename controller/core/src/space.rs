@@ -5,6 +5,10 @@
 //! that a cluster administrator's Space binds to the longest prefix of it, and where no Space has
 //! anything to say about `/<namespace>`, the namespace of that name. Both are judged at admission
 //! and again when a secret is handed out.
+//!
+//! The names of namespaces come back. So the third rule: a namespace that owns its name by the name
+//! alone, and was deleted and made again, owns nothing of its predecessor's until a Space confirms
+//! its uid. This is judged where the secrets are, by what the store remembers.
 
 use watchword_crds::space::Space;
 
@@ -55,6 +59,7 @@ struct Claim {
     namespaces: Vec<String>,
     prefixes: Vec<Vec<String>>,
     children: Vec<String>,
+    confirmed: Vec<(String, String)>,
     resolvers: Vec<String>,
     allows_inline_values: bool,
 }
@@ -137,6 +142,24 @@ impl Ownership {
         }
     }
 
+    /// Whether a Space confirms that the namespace of this uid may have what a predecessor of the
+    /// same name had.
+    pub fn confirms(&self, namespace: &str, uid: &str) -> bool {
+        let mut confirmed = self.spaces.iter().flat_map(|space| &space.confirmed);
+        confirmed.any(|(name, life)| name == namespace && life == uid)
+    }
+
+    /// Whether a namespace that no Space binds owns the prefix of its own name: only where no Space
+    /// names that prefix, an ancestor or a descendant of it.
+    pub fn owns_its_name(&self, namespace: &str) -> bool {
+        let is_bound = self.spaces.iter().any(|space| space.binds(namespace));
+        let own = [namespace];
+        !is_bound
+            && !self
+                .bindings()
+                .any(|binding| is_prefix(binding.prefix, &own) || is_prefix(&own, binding.prefix))
+    }
+
     /// Pairs of Spaces (by name, in alphabetical order) that claim the same ids without leave; ids
     /// that both claim belong to nobody.
     pub fn conflicts(&self) -> Vec<[String; 2]> {
@@ -173,17 +196,6 @@ impl Ownership {
         chain.sort_by_key(|binding| binding.prefix.len());
         chain
     }
-
-    /// Whether a namespace that no Space binds owns the prefix of its own name: only where no Space
-    /// names that prefix, an ancestor or a descendant of it.
-    fn owns_its_name(&self, namespace: &str) -> bool {
-        let is_bound = self.spaces.iter().any(|space| space.binds(namespace));
-        let own = [namespace];
-        !is_bound
-            && !self
-                .bindings()
-                .any(|binding| is_prefix(binding.prefix, &own) || is_prefix(&own, binding.prefix))
-    }
 }
 
 impl Claim {
@@ -198,6 +210,11 @@ impl Claim {
                 .map(|prefix| components(prefix).into_iter().map(str::to_owned).collect())
                 .collect(),
             children: spec.children.clone(),
+            confirmed: spec
+                .confirmed
+                .iter()
+                .map(|one| (one.namespace.clone(), one.uid.clone()))
+                .collect(),
             resolvers: spec.resolvers.clone(),
             allows_inline_values: spec.inline_values.as_deref() == Some("Allow"),
         }
@@ -236,6 +253,16 @@ pub enum OwnershipError {
     NoId {
         /// The text.
         id: String,
+    },
+    /// The namespace is not the one whose secrets lie below its name.
+    #[error(
+        "namespace `{namespace}` was deleted and made again, and secrets below `/{namespace}` belong to its predecessor; if it may have them, a cluster administrator applies `{{apiVersion: watchword.dev/v1alpha1, kind: Space, metadata: {{name: confirm-{namespace}}}, spec: {{confirmed: [{{namespace: '{namespace}', uid: '{uid}'}}]}}}}`"
+    )]
+    Successor {
+        /// The namespace.
+        namespace: String,
+        /// The uid that it has now.
+        uid: String,
     },
     /// No Space gives the id to the namespace.
     #[error(
@@ -295,7 +322,7 @@ const MAX_ID_BYTES: usize = 253;
 mod tests {
     use proptest::prelude::*;
     use rstest::rstest;
-    use watchword_crds::space::SpaceSpec;
+    use watchword_crds::space::{Confirmed, SpaceSpec};
 
     use super::*;
 
@@ -459,6 +486,34 @@ mod tests {
             !Ownership::of(&[allowing("a", Some("Allow")), allowing("b", Some("Deny"))])
                 .allows_inline_values("shop")
         );
+    }
+
+    #[test]
+    fn a_life_of_a_namespace_is_confirmed_and_nothing_else() {
+        let mut confirming = space("confirm-shop", &[], &[], &[]);
+        let uid = "6f0c1a52-3b0e-4b8e-9d52-0c9d4a3c7a11";
+        confirming.spec.confirmed =
+            vec![Confirmed { namespace: "shop".to_owned(), uid: uid.to_owned() }];
+
+        let ownership = Ownership::of(&[confirming]);
+
+        assert!(ownership.confirms("shop", uid));
+        assert!(!ownership.confirms("bank", uid));
+        assert!(!ownership.confirms("shop", "00000000-0000-4000-8000-000000000000"));
+        assert!(ownership.owns_its_name("shop"), "to confirm is not to bind");
+    }
+
+    #[test]
+    fn the_denial_of_a_successor_holds_the_space_to_apply() {
+        let uid = "6f0c1a52-3b0e-4b8e-9d52-0c9d4a3c7a11";
+        let denial =
+            OwnershipError::Successor { namespace: "shop".to_owned(), uid: uid.to_owned() }
+                .to_string();
+
+        let yaml = denial.split('`').nth(5).unwrap();
+        let applied: Space = serde_yaml::from_str(yaml).unwrap();
+
+        assert!(Ownership::of(&[applied]).confirms("shop", uid), "{denial}");
     }
 
     fn any_spaces() -> impl Strategy<Value = Vec<Space>> {

@@ -20,6 +20,7 @@ use watchword_protocol::{
 
 use super::audit::Event;
 use super::failure::Failure;
+use super::lineage::Tenant;
 use super::permit::Permit;
 use super::{Service, authenticate};
 
@@ -70,7 +71,7 @@ async fn references(
     namespace: &str,
     revision: &TaskRevisionSpec,
 ) -> Vec<CheckedReference> {
-    let permit = Permit::of(service, namespace, revision);
+    let permit = permit(service, namespace, revision).await;
     let mut checked: Vec<CheckedReference> = Vec::new();
     for wanted in revision.tasks.iter().map(secrets_of) {
         for source in wanted.sources() {
@@ -98,6 +99,18 @@ async fn references(
         }
     }
     checked
+}
+
+async fn permit(
+    service: &Service,
+    namespace: &str,
+    revision: &TaskRevisionSpec,
+) -> Result<Permit, Failure> {
+    let tenant = Tenant::of(service, namespace).await?;
+    let permit = Permit::of(service, &tenant, revision)?;
+    // Nothing is released by a check, so nothing is recorded either.
+    let _heir = tenant.judge(service).await?;
+    Ok(permit)
 }
 
 async fn version(

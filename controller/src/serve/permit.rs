@@ -14,6 +14,7 @@ use watchword_store::MAX_VALUE_BYTES;
 
 use super::Service;
 use super::failure::Failure;
+use super::lineage::Tenant;
 use crate::resolvers::Resolver;
 
 /// What the definition of one revision may have.
@@ -36,11 +37,11 @@ impl Permit {
     /// two cannot be told apart from without.
     pub(super) fn of(
         service: &Service,
-        namespace: &str,
+        tenant: &Tenant,
         revision: &TaskRevisionSpec,
     ) -> Result<Self, Failure> {
         let denied = |message: String| Failure::new(ErrorCode::Denied, message);
-        let ownership = service.ownership();
+        let Tenant { namespace, ownership, .. } = tenant;
         ownership.check(namespace, &revision.id).map_err(|error| denied(error.to_string()))?;
         let name = revision.resolver.as_deref().unwrap_or(names::DEFAULT_RESOLVER);
         let resolver = service.resolvers.get(&ObjectRef::new(name)).filter(|resolver| {

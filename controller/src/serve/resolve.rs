@@ -18,7 +18,6 @@ use watchword_core::definition;
 use watchword_core::reference::pick;
 use watchword_core::wanted::{FileWant, SecretSource, secrets_of};
 use watchword_crds::mesos::{SecretValue, TaskInfo};
-use watchword_crds::task_revision::TaskRevisionSpec;
 use watchword_protocol::{
     EnvSecret, ErrorCode, FileSecret, MAX_VARIABLE_BYTES, ResolveAnswer, ResolveRequest,
     SecretBytes, VERSION, Want,
@@ -29,6 +28,7 @@ use super::audit::{self, Decision, Entry, Event, Subject};
 use super::budget::Share;
 use super::evidence::{self, FetchError};
 use super::failure::Failure;
+use super::lineage::Tenant;
 use super::permit::Permit;
 use super::{Service, authenticate, detached};
 
@@ -88,6 +88,8 @@ fn parse(body: &[u8]) -> Result<ResolveRequest, Failure> {
 
 async fn release(service: &Service, claim: &Claim, want: &[Want]) -> Result<Response, Failure> {
     service.guarded()?;
+    // Between the review of the token and the look at the pod: see `lineage`.
+    let tenant = Tenant::of(service, &claim.namespace).await?;
     let fetched = evidence::fetch(&service.client, claim).await.map_err(|error| match error {
         FetchError::Failure(failure) => failure,
         FetchError::Refusal(refusal) => refused(&refusal),
@@ -98,7 +100,15 @@ async fn release(service: &Service, claim: &Claim, want: &[Want]) -> Result<Resp
         .map_err(|invalid| Failure::new(ErrorCode::Invalid, invalid.to_string()))?;
     let wanted = Wanted::of(task, want);
     let mut share = service.budget.share();
-    let resolved = resolve_all(service, claim, &fetched.revision.spec, &wanted, &mut share).await?;
+    let permit = Permit::of(service, &tenant, &fetched.revision.spec)?;
+    let heir = tenant.judge(service).await?;
+    // Every reference is judged before the first one is looked up: a denial says nothing of what
+    // exists.
+    for source in wanted.sources() {
+        permit.check(source)?;
+    }
+    heir.record(service).await?;
+    let resolved = resolve_all(service, claim, &permit, &wanted, &mut share).await?;
     Ok(share.respond(&answer(&wanted, resolved)?))
 }
 
@@ -123,20 +133,14 @@ impl Wanted {
     }
 }
 
-/// The values of all sources, in order; each release has been written to the audit log.
+/// The values of all sources, which have been judged, in order; each release has been written to the audit log.
 async fn resolve_all(
     service: &Service,
     claim: &Claim,
-    revision: &TaskRevisionSpec,
+    permit: &Permit,
     wanted: &Wanted,
     share: &mut Share,
 ) -> Result<Vec<Zeroizing<Vec<u8>>>, Failure> {
-    let permit = Permit::of(service, &claim.namespace, revision)?;
-    // Every reference is judged before the first one is looked up: a denial says nothing of what
-    // exists.
-    for source in wanted.sources() {
-        permit.check(source)?;
-    }
     let mut values = Vec::new();
     let mut versions = Vec::new();
     for source in wanted.sources() {

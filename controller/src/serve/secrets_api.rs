@@ -26,7 +26,7 @@ use super::audit::{self, Decision, Entry, Event, Subject};
 use super::authenticate::{self, Person};
 use super::authorize::{self, Grant, Verb};
 use super::failure::Failure;
-use super::{Service, detached};
+use super::{Service, detached, lineage};
 use crate::chain::Chain;
 use crate::resolvers::read_failure;
 
@@ -187,6 +187,8 @@ impl Call<'_> {
         let verb = operation.verb();
         let grant =
             authorize::allow(&service.client, person, verb, &target.text, &namespaces).await?;
+        let is_write = matches!(operation, Operation::Create | Operation::Update);
+        lineage::judge_grant(service, &grant, target.path.as_ref(), is_write).await?;
         match (operation, &target.path) {
             (Operation::List, folder) => self.list(folder.as_ref(), &grant).await,
             (_, None) => {
