@@ -53,7 +53,7 @@ impl<W: Write> Audit<W> {
         let line = Line {
             time,
             kind: "audit",
-            event,
+            event: event.as_str(),
             decision,
             subject,
             path,
@@ -85,7 +85,7 @@ impl<W: Write> Audit<W> {
 struct Line<'a> {
     time: Timestamp,
     kind: &'static str,
-    event: Event,
+    event: &'static str,
     decision: Decision,
     subject: Subject<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
