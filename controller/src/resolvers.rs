@@ -64,8 +64,8 @@ async fn read(store: &Store<AnyBackend>, name: &SecretName) -> Result<Resolved, 
 /// What a client hears when a secret could not be read.
 pub fn read_failure(error: &ReadError) -> Failure {
     match error {
-        ReadError::Access { path, .. } => {
-            Failure::unavailable(&format!("cannot read secret `{path}`"), error)
+        ReadError::Access { path, source } => {
+            Failure::of_access(&format!("cannot read secret `{path}`"), error, source)
         }
         ReadError::NotFound { .. } | ReadError::VersionNotFound { .. } => {
             Failure::new(ErrorCode::NotFound, Chain(error).to_string())

@@ -7,11 +7,12 @@
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::routing::{any, get, post};
+use axum::middleware::map_response;
+use axum::routing::post;
 use jiff::Timestamp;
 use kube::Client;
 use kube::runtime::reflector::Store as Cache;
@@ -28,8 +29,11 @@ use crate::guard;
 use crate::shared::Shared;
 use crate::tls::{self, ServeTls};
 
-use self::audit::{Audit, Entry, Event, Subject};
+use self::audit::{Audit, Cause, Decision, Entry, Event, Subject};
+use self::authenticate::{People, Person};
+use self::authorize::Grants;
 use self::budget::Budget;
+use self::throttle::{Source, Throttle};
 
 mod audit;
 mod authenticate;
@@ -41,8 +45,10 @@ mod evidence;
 mod failure;
 mod lineage;
 mod permit;
+mod recent;
 mod resolve;
 mod secrets_api;
+mod throttle;
 mod unseal;
 
 pub use self::failure::Failure;
@@ -63,6 +69,9 @@ pub struct Service {
     resolvers: Cache<SecretResolver>,
     spaces: Cache<Space>,
     stores: Cache<SecretStore>,
+    grants: Grants,
+    people: People,
+    throttle: Throttle,
 }
 
 impl Service {
@@ -93,18 +102,69 @@ impl Service {
     }
 
     /// Writes an audit line about someone who could not say who they are. Of the container that
-    /// they speak of no more is kept than a container's name can have.
+    /// they speak of no more is kept than a container's name can have. When there are too many such
+    /// lines, they are counted instead.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Service::record`].
     fn record_stranger(
         &self,
         event: Event,
         container: Option<&str>,
         failure: &Failure,
     ) -> Result<(), Failure> {
+        let now = Instant::now();
+        if self.throttle.check(Source::Strangers, now).is_err() {
+            return Ok(());
+        }
+        self.throttle.spend(Source::Strangers, now);
         let decision = audit::decision(failure);
         let kept = container.map(|name| name.chars().take(MAX_NAME_CHARACTERS).collect::<String>());
         let subject = Subject::Nobody { container: kept.as_deref() };
-        let cause = Some(audit::cause(failure));
-        self.record(&Entry { event, decision, subject, path: None, version: None, cause })
+        self.record_failure(
+            Entry { event, decision, subject, path: None, version: None, cause: None },
+            failure,
+        )
+    }
+
+    /// Writes an audit line about what a person did, or did not do because of `failure`. Who is told
+    /// to wait has none: such requests are counted instead.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Service::record`].
+    fn record_person(
+        &self,
+        person: &Person,
+        event: Event,
+        decision: Decision,
+        (path, version): (Option<&str>, Option<u64>),
+        failure: Option<&Failure>,
+    ) -> Result<(), Failure> {
+        let subject = Subject::User { name: &person.user, uid: person.uid.as_deref() };
+        let entry = Entry { event, decision, subject, path, version, cause: None };
+        match failure {
+            None => self.record(&entry),
+            Some(failure) if failure.code == ErrorCode::TooManyRequests => Ok(()),
+            Some(failure) => self.record_failure(entry, failure),
+        }
+    }
+
+    /// Writes the line of a failure, which also says how many others have none.
+    fn record_failure(&self, entry: Entry<'_>, failure: &Failure) -> Result<(), Failure> {
+        let cause = audit::cause(failure);
+        match self.throttle.take_unwritten() {
+            0 => self.record(&Entry { cause: Some(cause), ..entry }),
+            left_out => {
+                let message = format!(
+                    "{} (before this one, {left_out} refused requests were not written down)",
+                    cause.message
+                );
+                let cause = Cause { message: &message, ..cause };
+                self.record(&Entry { cause: Some(cause), ..entry })
+            }
+        }
     }
 }
 
@@ -159,6 +219,9 @@ pub async fn run(args: StoreArgs, shared: Shared) -> Result<(), ServeError> {
         resolvers: follow(&shared),
         spaces: follow(&shared),
         stores: follow(&shared),
+        grants: Grants::new(),
+        people: People::new(),
+        throttle: Throttle::new(),
     });
     let (client_ca, authorities) = watch::channel(String::new());
     tokio::spawn(client_ca::follow(shared.client.clone(), client_ca, shared.shutdown.clone()));
@@ -183,13 +246,12 @@ fn router(service: Arc<Service>) -> Router {
         .route(RESOLVE_PATH, post(resolve::resolve))
         .route(CHECK_PATH, post(check::check))
         .layer(DefaultBodyLimit::max(MAX_REQUEST_BYTES));
-    let secrets = Router::new()
-        .route("/secrets/v1/seal-status/{store}", get(secrets_api::seal_status))
-        .route("/secrets/v1/secret/{store}", any(secrets_api::secret))
-        .route("/secrets/v1/secret/{store}/", any(secrets_api::secret))
-        .route("/secrets/v1/secret/{store}/{*path}", any(secrets_api::secret))
-        .layer(DefaultBodyLimit::max(MAX_SECRET_BODY_BYTES));
-    small.merge(secrets).fallback(failure::not_found).with_state(service)
+    small
+        .merge(secrets_api::router())
+        .fallback(failure::not_found)
+        .method_not_allowed_fallback(failure::method_not_allowed)
+        .layer(map_response(failure::in_our_form))
+        .with_state(service)
 }
 
 /// Ready once spaces, resolvers and settings have been listed: decisions hang on them.
@@ -208,9 +270,6 @@ async fn report_caches(service: Arc<Service>, shared: Shared) {
 
 /// The largest body of a request that is no write.
 const MAX_REQUEST_BYTES: usize = 64 << 10;
-
-/// The largest body that writes a secret: 1 MiB of text may take several times as much in JSON.
-const MAX_SECRET_BODY_BYTES: usize = 3 << 20;
 
 /// The longest name that a container can have.
 const MAX_NAME_CHARACTERS: usize = 63;

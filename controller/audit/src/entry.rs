@@ -44,6 +44,8 @@ pub enum Event {
     Read,
     /// The root key was replaced, and its shares with it.
     Rekey,
+    /// DC/OS' renewal of a secret's lease, which here prolongs nothing.
+    Renew,
     /// A container was given secrets, or not.
     Resolve,
     /// A backup was brought into an empty store.
@@ -52,12 +54,16 @@ pub enum Event {
     Retire,
     /// Records were sealed under the newest term.
     Rewrap,
+    /// DC/OS' end of a secret's lease, which here ends nothing.
+    Revoke,
     /// An older version of a secret was made its newest.
     Rollback,
     /// The keyring got a new term.
     Rotate,
     /// The store was sealed.
     Seal,
+    /// Whether the store is there and open, and which stores there are, was asked.
+    Status,
     /// The store was unsealed, or a share was given towards it.
     Unseal,
     /// A secret got a new version.
@@ -79,13 +85,16 @@ impl Event {
             Self::List => "list",
             Self::Read => "read",
             Self::Rekey => "rekey",
+            Self::Renew => "renew",
             Self::Resolve => "resolve",
             Self::Restore => "restore",
             Self::Retire => "retire",
             Self::Rewrap => "rewrap",
+            Self::Revoke => "revoke",
             Self::Rollback => "rollback",
             Self::Rotate => "rotate",
             Self::Seal => "seal",
+            Self::Status => "status",
             Self::Unseal => "unseal",
             Self::Update => "update",
             Self::Verify => "verify",

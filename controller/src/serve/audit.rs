@@ -31,7 +31,11 @@ pub(super) fn decision(failure: &Failure) -> Decision {
 
 /// Why a request failed, as a line says it.
 pub(super) fn cause(failure: &Failure) -> Cause<'_> {
-    Cause { code: failure.code.as_str(), message: &failure.message, record: None }
+    Cause {
+        code: failure.code.as_str(),
+        message: &failure.message,
+        record: failure.record.as_deref(),
+    }
 }
 
 impl Audit {

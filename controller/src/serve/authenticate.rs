@@ -4,20 +4,29 @@
 //! the bound pod still exists. The audience separates the endpoints: a container's token
 //! (`watchword:<container>`) is good for `/v1/resolve` only, the controller's for `/v1/check` only,
 //! and a person's is neither.
+//!
+//! Who a person is is remembered for a few seconds, by the hash of the token: a person who is removed
+//! from the cluster is so much longer known. Who a container is is asked each time.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec, UserInfo};
 use kube::Client;
 use kube::api::{Api, PostParams};
+use sha2::{Digest, Sha256};
 use watchword_core::claim::Claim;
 use watchword_protocol::{CHECK_AUDIENCE, ErrorCode, audience};
 
 use super::Service;
 use super::audit::Event;
 use super::failure::Failure;
+use super::recent::Recent;
+use super::throttle::Source;
+use crate::listen::Peer;
 use crate::tls::ClientIdentity;
 
 /// Someone who talks to the Secrets API, as the API server knows them.
@@ -31,6 +40,20 @@ pub(super) struct Person {
     pub groups: Vec<String>,
     /// Whatever else the authenticator says; RBAC does not look at it, webhooks may.
     pub extra: BTreeMap<String, Vec<String>>,
+}
+
+/// What was found out lately about people's tokens.
+pub(super) struct People {
+    known: Recent<Arc<Person>>,
+    /// Tokens that nobody vouches for.
+    unknown: Recent<()>,
+}
+
+impl People {
+    /// Nobody is known.
+    pub(super) fn new() -> Self {
+        Self { known: Recent::new(MAX_PEOPLE), unknown: Recent::new(MAX_PEOPLE) }
+    }
 }
 
 /// The container that a token was mounted in.
@@ -85,23 +108,65 @@ pub(super) async fn controller(client: &Client, token: &str, account: &str) -> R
 ///
 /// # Errors
 ///
-/// As for [`container`]; `Unavailable` also when the audit log cannot be written.
+/// As for [`container`]; `TooManyRequests` after too many tokens of this address that nobody vouched
+/// for; `Unavailable` also when the audit log cannot be written.
 pub(super) async fn person(
     service: &Service,
     event: Event,
     request: &Parts,
-) -> Result<Person, Failure> {
+) -> Result<Arc<Person>, Failure> {
     let identity = request.extensions.get::<ClientIdentity>();
     // A token says more recently who someone is than a certificate does.
-    let person = match identity.filter(|_| !request.headers.contains_key(header::AUTHORIZATION)) {
-        Some(identity) => Ok(certified(identity)),
-        None => match token(&request.headers) {
-            Ok(token) => bearer(&service.client, token).await,
-            Err(failure) => Err(failure),
-        },
-    };
-    if let Err(failure) = &person {
-        service.record_stranger(event, None, failure)?;
+    if let Some(identity) =
+        identity.filter(|_| !request.headers.contains_key(header::AUTHORIZATION))
+    {
+        return Ok(Arc::new(certified(identity)));
+    }
+    let address = request.extensions.get::<Peer>().map(|peer| Source::address(peer.0.ip()));
+    let person = remembered(service, &request.headers, address).await;
+    match &person {
+        Err(failure) if failure.code == ErrorCode::Unauthenticated => {
+            if let Some(address) = address {
+                service.throttle.spend(address, Instant::now());
+            }
+            service.record_stranger(event, None, failure)?;
+        }
+        // One line for each would be a flood: they are counted in the next line.
+        Err(failure) if failure.code == ErrorCode::TooManyRequests => {}
+        Err(failure) => service.record_stranger(event, None, failure)?,
+        Ok(_) => {}
+    }
+    person
+}
+
+/// The person behind the token of a request, from memory if possible.
+async fn remembered(
+    service: &Service,
+    headers: &HeaderMap,
+    address: Option<Source>,
+) -> Result<Arc<Person>, Failure> {
+    let now = Instant::now();
+    let token = token(headers);
+    let key = token.as_ref().ok().map(|token| Sha256::digest(token).into());
+    if let Some(person) = key.and_then(|key| service.people.known.get(&key, now)) {
+        return Ok(person);
+    }
+    if let Some(address) = address {
+        service.throttle.check(address, now)?;
+    }
+    if key.is_some_and(|key| service.people.unknown.get(&key, now).is_some()) {
+        return Err(refused());
+    }
+    let person = bearer(&service.client, token?).await.map(Arc::new);
+    let now = Instant::now();
+    match (&person, key) {
+        (Ok(person), Some(key)) => {
+            service.people.known.insert(key, Arc::clone(person), KNOWN_FOR, now);
+        }
+        (Err(failure), Some(key)) if failure.code == ErrorCode::Unauthenticated => {
+            service.people.unknown.insert(key, (), UNKNOWN_FOR, now);
+        }
+        _ => {}
     }
     person
 }
@@ -182,6 +247,13 @@ fn refused() -> Failure {
 
 /// The audience of tokens that people have made for Watchword.
 const AUDIENCE: &str = "watchword";
+
+/// How long a person is known by a token, and how long nobody is.
+const KNOWN_FOR: Duration = Duration::from_secs(10);
+const UNKNOWN_FOR: Duration = Duration::from_secs(1);
+
+/// How many tokens are remembered: with large groups some MiB.
+const MAX_PEOPLE: usize = 2048;
 
 #[cfg(test)]
 mod tests {

@@ -9,17 +9,25 @@
 //!
 //! Each verb of administration is granted on the URL `/secrets/v1/store/default`, and by nothing
 //! else: whoever may read every secret may not unseal, and whoever may seal reads none.
+//!
+//! What the API server said about a secret is remembered for some seconds; about administration it is
+//! asked each time.
+
+use std::time::{Duration, Instant};
 
 use k8s_openapi::api::authorization::v1::{
     NonResourceAttributes, ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec,
 };
 use kube::Client;
 use kube::api::{Api, PostParams};
+use sha2::{Digest, Sha256};
 use watchword_protocol::ErrorCode;
 
 use super::Service;
 use super::authenticate::Person;
 use super::failure::Failure;
+use super::recent::{Key, Recent};
+use super::throttle::Source;
 
 /// What can be done to a secret: the verbs of DC/OS' permissions.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -114,22 +122,25 @@ impl AdminVerb {
     }
 }
 
-#[allow(dead_code, reason = "as above")]
 /// Lets `person` run the store if `verb` is granted on the store's URL. Asks the API server each
 /// time. The audit line about a denial is the caller's affair, as about whatever follows.
 ///
 /// # Errors
 ///
-/// `Denied` when nothing grants it, `Unavailable` when the API server cannot be asked.
+/// `Denied` when nothing grants it, `TooManyRequests` after too many denials, `Unavailable` when the
+/// API server cannot be asked.
 pub(super) async fn administer(
     service: &Service,
     person: &Person,
     verb: AdminVerb,
 ) -> Result<(), Failure> {
     let verb = verb.as_str();
+    let user = Source::user(&person.user);
+    service.throttle.check(user, Instant::now())?;
     if ask(&service.client, url(person, STORE_URL, verb)).await? {
         return Ok(());
     }
+    service.throttle.spend(user, Instant::now());
     Err(Failure::new(
         ErrorCode::Denied,
         format!(
@@ -148,23 +159,84 @@ pub(super) enum Grant {
     Namespace(String),
 }
 
-/// Lets `person` pass if `verb` is granted on `path`, which is canonical; a folder that is listed
-/// ends with `/`, the root is empty. `namespaces` are those whose space the path lies in.
+/// What was found out lately about people's rights to secrets.
+pub(super) struct Grants {
+    given: Recent<Grant>,
+    denied: Recent<()>,
+}
+
+impl Grants {
+    /// Nothing is known.
+    pub(super) fn new() -> Self {
+        Self { given: Recent::new(MAX_GRANTS), denied: Recent::new(MAX_GRANTS) }
+    }
+}
+
+/// Lets `person` pass if `verb` is granted on `path`, which is canonical; a folder, which is what
+/// can be listed, ends with `/`, the root is empty. It is the same for a secret that is not there.
 ///
 /// # Errors
 ///
-/// `Denied` when nothing grants it, `Unavailable` when the API server cannot be asked.
+/// `Denied` when nothing grants it, `TooManyRequests` after too many denials, `Unavailable` when the
+/// API server cannot be asked.
 pub(super) async fn allow(
-    client: &Client,
+    service: &Service,
     person: &Person,
     verb: Verb,
     path: &str,
-    namespaces: &[String],
 ) -> Result<Grant, Failure> {
-    if ask(client, url(person, &format!("{URL_PREFIX}{path}"), verb.as_str())).await? {
-        return Ok(Grant::Everywhere);
+    let Grants { given, denied } = &service.grants;
+    let now = Instant::now();
+    let key = key(person, verb, path);
+    if let Some(grant) = given.get(&key, now) {
+        return Ok(grant);
     }
-    for namespace in namespaces {
+    let user = Source::user(&person.user);
+    service.throttle.check(user, now)?;
+    let grant = match denied.get(&key, now) {
+        Some(()) => None,
+        None => review(service, person, verb, path).await?,
+    };
+    let now = Instant::now();
+    if let Some(grant) = grant {
+        given.insert(key, grant.clone(), GIVEN_FOR, now);
+        return Ok(grant);
+    }
+    denied.insert(key, (), DENIED_FOR, now);
+    service.throttle.spend(user, now);
+    Err(Failure::new(
+        ErrorCode::Denied,
+        format!(
+            "`{}` may not {} `{path}`: grant the verb `{}` on the URL {URL_PREFIX}{path}, or on \
+             `secrets` of group store.watchword.dev in the namespace that owns the path",
+            person.user,
+            verb.as_str(),
+            verb.as_str()
+        ),
+    ))
+}
+
+/// What the API server says: by the URL, else by a namespace in whose space the path lies.
+async fn review(
+    service: &Service,
+    person: &Person,
+    verb: Verb,
+    path: &str,
+) -> Result<Option<Grant>, Failure> {
+    let Service { client, .. } = service;
+    if ask(client, url(person, &format!("{URL_PREFIX}{path}"), verb.as_str())).await? {
+        return Ok(Some(Grant::Everywhere));
+    }
+    let (path_alone, is_folder) = match path.strip_suffix('/') {
+        Some(folder) => (folder, true),
+        None => (path, false),
+    };
+    // Nobody owns the root.
+    let owners = match path_alone {
+        "" => Vec::new(),
+        path => service.ownership().owners(path, is_folder),
+    };
+    for namespace in owners {
         for name in names(path) {
             let resource = SubjectAccessReviewSpec {
                 resource_attributes: Some(ResourceAttributes {
@@ -178,20 +250,34 @@ pub(super) async fn allow(
                 ..subject(person)
             };
             if ask(client, resource).await? {
-                return Ok(Grant::Namespace(namespace.clone()));
+                return Ok(Some(Grant::Namespace(namespace)));
             }
         }
     }
-    Err(Failure::new(
-        ErrorCode::Denied,
-        format!(
-            "`{}` may not {} `{path}`: grant the verb `{}` on the URL {URL_PREFIX}{path}, or on \
-             `secrets` of group store.watchword.dev in the namespace that owns the path",
-            person.user,
-            verb.as_str(),
-            verb.as_str()
-        ),
-    ))
+    Ok(None)
+}
+
+/// What a decision hangs on, as far as the question goes. Every part has its length in front, so
+/// that no two questions are one.
+fn key(person: &Person, verb: Verb, path: &str) -> Key {
+    let mut hash = Sha256::new();
+    let mut part = |text: &str| {
+        hash.update((text.len() as u64).to_be_bytes());
+        hash.update(text);
+    };
+    let Person { user, uid, groups, extra } = person;
+    part(verb.as_str());
+    part(path);
+    part(user);
+    part(uid.as_deref().unwrap_or_default());
+    part(&groups.len().to_string());
+    groups.iter().for_each(|group| part(group));
+    for (name, values) in extra {
+        part(name);
+        part(&values.len().to_string());
+        values.iter().for_each(|value| part(value));
+    }
+    hash.finalize().into()
 }
 
 /// The names by which a namespaced grant may speak of a path: itself, each folder above it as
@@ -232,6 +318,13 @@ async fn ask(client: &Client, spec: SubjectAccessReviewSpec) -> Result<bool, Fai
     Ok(answer.status.is_some_and(|status| status.allowed && status.denied != Some(true)))
 }
 
+/// How long a grant counts after the API server gave it, and how long a denial does.
+const GIVEN_FOR: Duration = Duration::from_secs(5);
+const DENIED_FOR: Duration = Duration::from_secs(1);
+
+/// How many grants, and how many denials, are remembered: some hundred KiB.
+const MAX_GRANTS: usize = 4096;
+
 const STORE_URL: &str = "/secrets/v1/store/default";
 const URL_PREFIX: &str = "/secrets/v1/secret/default/";
 
@@ -245,5 +338,37 @@ mod tests {
 
         let expected = ["shop/web/db", "shop/*", "shop/web/*"].map(|name| Some(name.to_owned()));
         assert_eq!(names, [expected.as_slice(), &[None]].concat());
+    }
+
+    #[test]
+    fn every_part_of_a_question_counts() {
+        let person = |user: &str, groups: &[&str], extra: &[(&str, &[&str])]| Person {
+            user: user.to_owned(),
+            uid: None,
+            groups: groups.iter().map(|&group| group.to_owned()).collect(),
+            extra: extra
+                .iter()
+                .map(|(name, values)| {
+                    ((*name).to_owned(), values.iter().map(|&value| value.to_owned()).collect())
+                })
+                .collect(),
+        };
+        let alice = person("alice", &["a", "b"], &[]);
+
+        let keys = [
+            key(&alice, Verb::Read, "shop/db"),
+            key(&alice, Verb::List, "shop/db"),
+            key(&alice, Verb::Read, "shop/db/"),
+            key(&person("bob", &["a", "b"], &[]), Verb::Read, "shop/db"),
+            key(&person("alice", &["a"], &[]), Verb::Read, "shop/db"),
+            key(&person("alice", &["ab"], &[]), Verb::Read, "shop/db"),
+            key(&person("alice", &["a"], &[("b", &[])]), Verb::Read, "shop/db"),
+            key(&person("alice", &["a", "b"], &[("c", &["d"])]), Verb::Read, "shop/db"),
+            key(&person("alice", &["a", "b"], &[("c", &[]), ("d", &[])]), Verb::Read, "shop/db"),
+        ];
+
+        let different: std::collections::HashSet<_> = keys.iter().collect();
+        assert_eq!(different.len(), keys.len());
+        assert_eq!(key(&alice, Verb::Read, "shop/db"), keys[0]);
     }
 }

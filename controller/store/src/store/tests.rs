@@ -331,7 +331,7 @@ fn a_deletion_on_condition_spares_a_version_that_nobody_has_seen() {
 
     assert!(matches!(refused, Err(DeleteError::Changed { newest, .. }) if newest == newer));
     assert_eq!(get(&store), Some((newer, b"newer".to_vec())));
-    block_on(store.delete_if(&path(), Some(newer))).unwrap();
+    assert_eq!(block_on(store.delete_if(&path(), Some(newer))).unwrap(), newer);
     assert_eq!(get(&store), None);
 }
 

@@ -97,10 +97,11 @@ impl<B: Backend> Store<B> {
     ///
     /// [`DeleteError`]. After `Incomplete` the secret is deleted, but ciphertext is left.
     pub async fn delete(&self, path: &SecretPath) -> Result<(), DeleteError> {
-        self.delete_if(path, None).await
+        self.delete_if(path, None).await.map(drop)
     }
 
-    /// Deletes a secret, as [`Store::delete`] does, if its newest version is `newest`.
+    /// Deletes a secret, as [`Store::delete`] does, if its newest version is `newest`; returns the
+    /// newest version that there was.
     ///
     /// # Errors
     ///
@@ -109,7 +110,7 @@ impl<B: Backend> Store<B> {
         &self,
         path: &SecretPath,
         newest: Option<u64>,
-    ) -> Result<(), DeleteError> {
+    ) -> Result<u64, DeleteError> {
         let access = |source| DeleteError::Access { path: path.clone(), source };
         let seal = |source| DeleteError::SealHead { path: path.clone(), source };
         let name = self.keys().ok_or(DeleteError::Sealed)?.keyring.head_name(path);
@@ -144,10 +145,11 @@ impl<B: Backend> Store<B> {
                 return Err(DeleteError::Incomplete { path: path.clone(), source });
             }
             let (mut head, place) = split(Some(&tombstone));
+            let newest = head.newest;
             head.garbage.clear();
             // Only tidiness: whoever changed the head meanwhile takes the list over.
             return match self.put_head(&keys, &name, head, place).await {
-                Ok(_) | Err(PutHeadError::Backend(_)) => Ok(()),
+                Ok(_) | Err(PutHeadError::Backend(_)) => Ok(newest),
                 Err(PutHeadError::Seal(source)) => Err(seal(source)),
             };
         }

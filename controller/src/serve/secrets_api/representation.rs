@@ -1,0 +1,437 @@
+//! The two forms of a secret on the wire: JSON, and bytes as they are.
+//!
+//! A value is bytes. What is written as JSON is text and comes back as JSON unless bytes are asked
+//! for; what is written as bytes comes back as bytes unless JSON is asked for, which works as long as
+//! it is UTF-8. What is not cannot be read as JSON, as in DC/OS. Nothing is decoded on the way, not
+//! even for names that begin with `__dcos_base64__`: that work-around of DC/OS 1.10 concerned files.
+//!
+//! Of the fields that clients of DC/OS send beside `value` (`path`, `author`, `created`,
+//! `description`, `labels`) none is kept: the path is the URL's, author and time are what the store
+//! knows for sure, and description and labels have no place in a record. Unknown ones are ignored too.
+
+use axum::body::{Body, Bytes};
+use axum::http::{HeaderMap, HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use futures::TryStreamExt;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use watchword_protocol::ErrorCode;
+use watchword_store::{ContentType, Secret, Value};
+use zeroize::Zeroizing;
+
+use super::condition::etag;
+use crate::serve::Failure;
+
+/// A form in which values come and go.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Media {
+    /// `application/octet-stream`.
+    Bytes,
+    /// `application/json`.
+    Json,
+}
+
+impl Media {
+    /// The form that the body of a request says it has.
+    ///
+    /// # Errors
+    ///
+    /// `BadRequest` for any other form, or none.
+    pub(super) fn of_body(headers: &HeaderMap) -> Result<Self, Failure> {
+        let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        let essence = value.and_then(|value| value.split(';').next()).map(str::trim);
+        match essence {
+            Some(media) if media.eq_ignore_ascii_case(BYTES) => Ok(Self::Bytes),
+            Some(media) if media.eq_ignore_ascii_case(JSON) => Ok(Self::Json),
+            _ => Err(bad(format!("the Content-Type must be {JSON} or {BYTES}"))),
+        }
+    }
+
+    /// How a value that came in this form is remembered.
+    pub(super) fn content_type(self) -> ContentType {
+        match self {
+            Self::Bytes => ContentType::Binary,
+            Self::Json => ContentType::Text,
+        }
+    }
+}
+
+/// Which forms a client takes, and how gladly: in thousandths, 0 for not at all.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Accept {
+    bytes: u16,
+    json: u16,
+}
+
+impl Accept {
+    /// Reads the header `Accept`; without one, anything is welcome.
+    ///
+    /// # Errors
+    ///
+    /// `BadRequest` if neither form is.
+    pub(super) fn parse(headers: &HeaderMap) -> Result<Self, Failure> {
+        let mut ranges = Vec::new();
+        for value in headers.get_all(header::ACCEPT) {
+            let text = value.to_str().map_err(|_| unacceptable())?;
+            ranges.extend(text.split(',').map(str::trim).filter(|range| !range.is_empty()));
+        }
+        if ranges.is_empty() {
+            return Ok(Self { bytes: 1000, json: 1000 });
+        }
+        let accept = Self { bytes: quality(&ranges, BYTES), json: quality(&ranges, JSON) };
+        match accept {
+            Self { bytes: 0, json: 0 } => Err(unacceptable()),
+            accept => Ok(accept),
+        }
+    }
+
+    /// The form of the answer: what the client prefers, else the one in which the value came.
+    fn choose(self, own: ContentType, is_text: bool) -> Result<Media, Failure> {
+        let Self { bytes, json } = self;
+        let wants_json = json > bytes || (json == bytes && own == ContentType::Text);
+        match (wants_json, is_text) {
+            (false, _) => Ok(Media::Bytes),
+            (true, true) => Ok(Media::Json),
+            (true, false) if bytes > 0 => Ok(Media::Bytes),
+            (true, false) => {
+                Err(bad(format!("the secret is binary: ask for it with `Accept: {BYTES}`")))
+            }
+        }
+    }
+}
+
+/// How gladly a client takes a form: the most specific range that covers it says so.
+fn quality(ranges: &[&str], form: &str) -> u16 {
+    let covering = ranges.iter().filter_map(|range| {
+        let mut parts = range.split(';').map(str::trim);
+        let media = parts.next().unwrap_or_default();
+        let rank = match media {
+            "*/*" => 0,
+            media if media.eq_ignore_ascii_case("application/*") => 1,
+            media if media.eq_ignore_ascii_case(form) => 2,
+            _ => return None,
+        };
+        let quality = parts.find_map(|part| part.strip_prefix("q=")?.parse::<f32>().ok());
+        // What is no weight weighs nothing either way; the cast of a number from 0 to 1000 is exact.
+        let quality = quality.filter(|quality| (0.0..=1.0).contains(quality)).unwrap_or(1.0);
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 1000")]
+        let quality = (quality * 1000.0).round() as u16;
+        Some((rank, quality))
+    });
+    // Of ranges that are alike the first one counts.
+    covering.reduce(|a, b| if b.0 > a.0 { b } else { a }).map_or(0, |(_, quality)| quality)
+}
+
+/// A secret as an answer, in a form that the client takes.
+///
+/// # Errors
+///
+/// `BadRequest` when it takes JSON only, and the value is not UTF-8.
+pub(super) fn answer(secret: &Secret, accept: Accept) -> Result<Response, Failure> {
+    let bytes = secret.value.expose_secret();
+    let text = std::str::from_utf8(bytes).ok();
+    let (media, body) = match (accept.choose(secret.meta.content_type, text.is_some())?, text) {
+        (Media::Json, Some(value)) => {
+            let created = Timestamp::from_second(secret.meta.created).unwrap_or_default();
+            let answer = Answer { value, author: &secret.meta.author, created };
+            (JSON, Bytes::from(serde_json::to_vec(&answer).unwrap_or_default()))
+        }
+        (Media::Bytes | Media::Json, _) => (BYTES, Bytes::copy_from_slice(bytes)),
+    };
+    let media = (header::CONTENT_TYPE, HeaderValue::from_static(media));
+    Ok((etag(secret.version), [media, NO_STORE], body).into_response())
+}
+
+/// The answer's form of a text value: besides `/v1/resolve`, the one place where a value is written
+/// out. `author` and `created` are as in DC/OS 2.1; both are the store's own knowledge.
+#[derive(Serialize)]
+struct Answer<'a> {
+    value: &'a str,
+    author: &'a str,
+    created: Timestamp,
+}
+
+/// The value in a request's body.
+///
+/// # Errors
+///
+/// `BadRequest` for a body that is cut off or not of its form, `TooLarge` for more than `limit`
+/// bytes of value, or a body that could hold no less.
+pub(super) async fn value(
+    body: Body,
+    headers: &HeaderMap,
+    media: Media,
+    limit: usize,
+) -> Result<Value, Failure> {
+    let most = match media {
+        Media::Bytes => limit,
+        Media::Json => MAX_JSON_BYTES,
+    };
+    let body = read(body, headers, most).await?;
+    let value = match media {
+        Media::Bytes => Value::from(body),
+        Media::Json => parse_json(&body)?,
+    };
+    match value.len() {
+        bytes if bytes > limit => Err(Failure::new(
+            ErrorCode::TooLarge,
+            format!("the secret has {bytes} bytes; at most {limit} are allowed"),
+        )),
+        _ => Ok(value),
+    }
+}
+
+/// The value in a body of JSON. The parser's own message could quote it, so it is dropped.
+///
+/// # Errors
+///
+/// `BadRequest`.
+pub(super) fn parse_json(body: &[u8]) -> Result<Value, Failure> {
+    let JsonSecret { mut value } = serde_json::from_slice(body)
+        .map_err(|_| bad("the body is not JSON like {\"value\": \"…\"}".to_owned()))?;
+    Ok(Value::new(std::mem::take(&mut *value).into_bytes()))
+}
+
+/// The value in a request's body. It has no `Debug`, because it holds a value.
+#[derive(Deserialize)]
+struct JsonSecret {
+    value: Zeroizing<String>,
+}
+
+/// A whole body of at most `limit` bytes, in memory that is wiped.
+async fn read(
+    body: Body,
+    headers: &HeaderMap,
+    limit: usize,
+) -> Result<Zeroizing<Vec<u8>>, Failure> {
+    let too_large =
+        || Failure::new(ErrorCode::TooLarge, format!("the body has more than {limit} bytes"));
+    let declared = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
+    let declared: usize = declared.and_then(|length| length.parse().ok()).unwrap_or_default();
+    if declared > limit {
+        return Err(too_large());
+    }
+    // As long as it says it is, so that it need not grow, which would leave copies behind.
+    let mut whole = Zeroizing::new(Vec::with_capacity(declared));
+    let mut pieces = body.into_data_stream();
+    while let Some(piece) =
+        pieces.try_next().await.map_err(|_| bad("the body was cut off".to_owned()))?
+    {
+        if whole.len() + piece.len() > limit {
+            return Err(too_large());
+        }
+        whole.extend_from_slice(&piece);
+    }
+    Ok(whole)
+}
+
+fn unacceptable() -> Failure {
+    bad(format!("the Accept header must allow {JSON} or {BYTES}"))
+}
+
+fn bad(message: String) -> Failure {
+    Failure::new(ErrorCode::BadRequest, message)
+}
+
+/// What is said of secrets stays with whom it was said to.
+pub(super) const NO_STORE: (header::HeaderName, HeaderValue) =
+    (header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+
+const BYTES: &str = "application/octet-stream";
+const JSON: &str = "application/json";
+
+/// The largest body of JSON: 1 MiB of text may take several times as much, and what takes more than
+/// this goes as bytes.
+const MAX_JSON_BYTES: usize = 3 << 20;
+
+#[cfg(test)]
+mod tests {
+    use axum::body::to_bytes;
+    use proptest::prelude::*;
+    use rstest::rstest;
+    use serde_json::json;
+    use watchword_store::Meta;
+
+    use super::*;
+
+    fn headers(name: &header::HeaderName, values: &[&str]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
+        }
+        headers
+    }
+
+    fn chosen(accept: &str, own: ContentType, is_text: bool) -> Option<Media> {
+        let accept = Accept::parse(&headers(&header::ACCEPT, &[accept])).ok()?;
+        accept.choose(own, is_text).ok()
+    }
+
+    #[rstest]
+    #[case::curl("*/*", Some(Media::Json), Some(Media::Bytes), Some(Media::Bytes))]
+    #[case::json("application/json", Some(Media::Json), Some(Media::Json), None)]
+    #[case::upper("Application/JSON", Some(Media::Json), Some(Media::Json), None)]
+    #[case::bytes(
+        "application/octet-stream",
+        Some(Media::Bytes),
+        Some(Media::Bytes),
+        Some(Media::Bytes)
+    )]
+    #[case::browser(
+        "application/json, text/plain, */*",
+        Some(Media::Json),
+        Some(Media::Bytes),
+        Some(Media::Bytes)
+    )]
+    #[case::rather_json(
+        "application/json, */*;q=0.5",
+        Some(Media::Json),
+        Some(Media::Json),
+        Some(Media::Bytes)
+    )]
+    #[case::rather_bytes(
+        "application/json;q=0.5, application/octet-stream",
+        Some(Media::Bytes),
+        Some(Media::Bytes),
+        Some(Media::Bytes)
+    )]
+    #[case::no_bytes(
+        "*/*, application/octet-stream;q=0",
+        Some(Media::Json),
+        Some(Media::Json),
+        None
+    )]
+    #[case::text("text/plain", None, None, None)]
+    #[case::html("text/html, application/xml;q=0.9", None, None, None)]
+    #[case::never("application/json;q=0", None, None, None)]
+    #[case::not_ascii("é", None, None, None)]
+    fn the_client_chooses_the_form(
+        #[case] accept: &str,
+        #[case] of_text: Option<Media>,
+        #[case] of_text_as_bytes: Option<Media>,
+        #[case] of_binary: Option<Media>,
+    ) {
+        assert_eq!(chosen(accept, ContentType::Text, true), of_text);
+        assert_eq!(chosen(accept, ContentType::Binary, true), of_text_as_bytes);
+        assert_eq!(chosen(accept, ContentType::Binary, false), of_binary);
+    }
+
+    #[test]
+    fn without_a_wish_every_form_is_welcome() {
+        assert_eq!(Accept::parse(&HeaderMap::new()).unwrap(), Accept { bytes: 1000, json: 1000 });
+    }
+
+    #[rstest]
+    #[case("application/json", Some(Media::Json))]
+    #[case("application/json; charset=utf-8", Some(Media::Json))]
+    #[case("Application/Octet-Stream", Some(Media::Bytes))]
+    #[case("application/x-www-form-urlencoded", None)]
+    #[case("text/plain", None)]
+    #[case("application/jsonx", None)]
+    #[case("", None)]
+    fn the_form_of_a_body_must_be_said(#[case] value: &str, #[case] expected: Option<Media>) {
+        assert_eq!(Media::of_body(&headers(&header::CONTENT_TYPE, &[value])).ok(), expected);
+        assert!(Media::of_body(&HeaderMap::new()).is_err());
+    }
+
+    #[rstest]
+    #[case::bare(json!({"value": "x\n"}))]
+    #[case::web_interface(json!({"path": "shop%2Fdb", "value": "x\n"}))]
+    #[case::sdk(json!({"author": "sdk", "value": "x\n", "description": "", "labels": ["a"]}))]
+    #[case::of_2_1(json!({"created": "now", "value": "x\n", "labels": null}))]
+    fn what_known_clients_send_is_taken(#[case] body: serde_json::Value) {
+        let value = parse_json(body.to_string().as_bytes()).ok().unwrap();
+
+        assert_eq!(value.expose_secret(), b"x\n");
+    }
+
+    #[rstest]
+    #[case("")]
+    #[case("{}")]
+    #[case("[]")]
+    #[case("{\"value\": 1}")]
+    #[case("{\"value\": null}")]
+    #[case("{\"value\": \"hunter2\", \"value\": \"x\"}")]
+    #[case("{\"value\": \"hunter2\"")]
+    #[case("{\"value\": \"hunter2\"} x")]
+    #[case("{\"value\": \"\\ud800\"}")]
+    fn other_bodies_are_refused_without_being_quoted(#[case] body: &str) {
+        let failure = parse_json(body.as_bytes()).err().unwrap();
+
+        assert_eq!(failure.code, ErrorCode::BadRequest);
+        assert!(!failure.message.contains("hunter2"));
+    }
+
+    #[rstest]
+    #[case::bytes(Media::Bytes, 10, 10, None)]
+    #[case::bytes_too_many(Media::Bytes, 11, 10, Some(ErrorCode::TooLarge))]
+    #[case::json_too_long(Media::Json, MAX_JSON_BYTES + 1, 10, Some(ErrorCode::TooLarge))]
+    #[tokio::test]
+    async fn a_body_has_an_end(
+        #[case] media: Media,
+        #[case] bytes: usize,
+        #[case] limit: usize,
+        #[case] code: Option<ErrorCode>,
+        #[values(true, false)] is_declared: bool,
+    ) {
+        let length = bytes.to_string();
+        let values = [length.as_str()];
+        let headers = headers(&header::CONTENT_LENGTH, if is_declared { &values } else { &[] });
+
+        let value = value(Body::from(vec![b' '; bytes]), &headers, media, limit).await;
+
+        assert_eq!(value.err().map(|failure| failure.code), code);
+    }
+
+    #[tokio::test]
+    async fn a_long_text_is_too_large_by_its_bytes_not_by_its_json() {
+        let body = |text: &str| Body::from(json!({"value": text}).to_string());
+        let none = HeaderMap::new();
+
+        assert!(value(body("\u{1}\u{1}\u{1}"), &none, Media::Json, 3).await.is_ok());
+        let refused = value(body("four"), &none, Media::Json, 3).await.err().unwrap();
+        assert_eq!(refused.code, ErrorCode::TooLarge);
+        assert!(!refused.message.contains("four"));
+    }
+
+    #[tokio::test]
+    async fn a_secret_looks_as_in_dcos() {
+        let secret = Secret {
+            meta: Meta {
+                author: "grace".to_owned(),
+                content_type: ContentType::Text,
+                created: 1_000_000_000,
+            },
+            value: Value::new(b"x\n".to_vec()),
+            version: 3,
+        };
+
+        let answer = answer(&secret, Accept { bytes: 0, json: 1000 }).unwrap();
+
+        assert_eq!(answer.headers()[header::ETAG], "\"3\"");
+        assert_eq!(answer.headers()[header::CACHE_CONTROL], "no-store");
+        let body = to_bytes(answer.into_body(), 1024).await.unwrap();
+        let expected = r#"{"value":"x\n","author":"grace","created":"2001-09-09T01:46:40Z"}"#;
+        assert_eq!(body, expected);
+    }
+
+    proptest! {
+        #[test]
+        fn no_header_is_too_strange(text in ".{0,200}") {
+            if let Ok(value) = HeaderValue::from_bytes(text.as_bytes()) {
+                let mut headers = HeaderMap::new();
+                headers.insert(header::ACCEPT, value.clone());
+                headers.insert(header::CONTENT_TYPE, value);
+                let _ = (Accept::parse(&headers), Media::of_body(&headers));
+            }
+        }
+
+        #[test]
+        fn every_text_is_read_byte_for_byte(text in "(?s).{0,100}") {
+            let body = json!({"value": text}).to_string();
+
+            let value = parse_json(body.as_bytes()).ok().unwrap();
+            prop_assert_eq!(value.expose_secret(), text.as_bytes());
+        }
+    }
+}

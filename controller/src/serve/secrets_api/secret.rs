@@ -1,0 +1,308 @@
+//! Secrets: create, read, update, delete, list, versions, roll back; and the leases of DC/OS.
+//!
+//! A secret here has no lease: it is there until it is deleted. So `renew` has nothing to prolong
+//! and `revoke` nothing to end, as in Vault for a secret that was written by hand. Both answer 204
+//! for a secret that is there, as DC/OS 2.1 documents it, and change nothing.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::http::request::Parts;
+use axum::response::{IntoResponse, Response};
+use jiff::Timestamp;
+use serde_json::json;
+use watchword_protocol::ErrorCode;
+use watchword_store::{
+    ContentType, DeleteError, ListError, Meta, Precondition, SecretPath, Value, WriteError,
+};
+
+use super::condition::{Tag, etag};
+use super::operation::{Action, Endpoint, Operation};
+use super::representation::{self, NO_STORE};
+use super::stores;
+use crate::chain::Chain;
+use crate::resolvers::read_failure;
+use crate::serve::audit::{self, Decision};
+use crate::serve::authenticate::{self, Person};
+use crate::serve::authorize::{self, Grant};
+use crate::serve::{Failure, Service, detached, lineage};
+
+/// Everything under `/secrets/v1/secret/{store}`.
+pub(super) async fn secret(
+    State(service): State<Arc<Service>>,
+    request: Request,
+) -> Result<Response, Failure> {
+    answer(service, Endpoint::Secret, request).await
+}
+
+/// `PUT /secrets/v1/renew/{store}/{path}`
+pub(super) async fn renew(
+    State(service): State<Arc<Service>>,
+    request: Request,
+) -> Result<Response, Failure> {
+    answer(service, Endpoint::Renew, request).await
+}
+
+/// `PUT /secrets/v1/revoke/{store}/{path}`
+pub(super) async fn revoke(
+    State(service): State<Arc<Service>>,
+    request: Request,
+) -> Result<Response, Failure> {
+    answer(service, Endpoint::Revoke, request).await
+}
+
+async fn answer(
+    service: Arc<Service>,
+    endpoint: Endpoint,
+    request: Request,
+) -> Result<Response, Failure> {
+    let (parts, body) = request.into_parts();
+    let event = endpoint.event(&parts.method);
+    let person = authenticate::person(&service, event, &parts).await?;
+    let operation = match Operation::parse(endpoint, &parts) {
+        Ok(operation) => operation,
+        Err(failure) => {
+            // What does not parse has no path that anybody should take for one.
+            let decision = audit::decision(&failure);
+            service.record_person(&person, event, decision, (None, None), Some(&failure))?;
+            return Err(failure);
+        }
+    };
+    let is_change = operation.is_change();
+    let call = Call { service, person, operation };
+    match is_change {
+        // What has been done must be written down, also when the client goes away meanwhile.
+        true => detached(async move { call.answer(&parts, body).await }).await,
+        // Nothing has left before its line is written, so such a request may simply end.
+        false => call.answer(&parts, body).await,
+    }
+}
+
+/// One operation of one person.
+struct Call {
+    service: Arc<Service>,
+    person: Arc<Person>,
+    operation: Operation,
+}
+
+impl Call {
+    async fn answer(&self, parts: &Parts, body: Body) -> Result<Response, Failure> {
+        let mut outcome = self.run(parts, body).await;
+        if let Err(failure) = &mut outcome {
+            stores::explain(&self.service, failure).await;
+        }
+        if let Err(failure) = &outcome {
+            self.record(audit::decision(failure), None, Some(failure))?;
+        }
+        outcome
+    }
+
+    /// The body is read only once the person is known to be allowed to write.
+    async fn run(&self, parts: &Parts, body: Body) -> Result<Response, Failure> {
+        let Self { service, person, operation } = self;
+        let mut grant = Grant::Everywhere;
+        for verb in operation.verbs() {
+            grant = authorize::allow(service, person, *verb, &operation.text).await?;
+        }
+        let (path, is_write) = operation.path();
+        lineage::judge_grant(service, &grant, path, is_write).await?;
+        match &operation.action {
+            Action::Create { path, media, only_absent } => {
+                let limit = service.max_secret_bytes();
+                let value = representation::value(body, &parts.headers, *media, limit).await?;
+                let written = self.write(path, &value, media.content_type(), Precondition::Create);
+                let version = written.await.map_err(|failure| match failure.code {
+                    ErrorCode::AlreadyExists if *only_absent => {
+                        Failure::new(ErrorCode::PreconditionFailed, failure.message)
+                    }
+                    _ => failure,
+                })?;
+                Ok((StatusCode::CREATED, etag(version)).into_response())
+            }
+            Action::Update { path, media, condition } => {
+                let limit = service.max_secret_bytes();
+                let value = representation::value(body, &parts.headers, *media, limit).await?;
+                let precondition = precondition(*condition);
+                let version = self.write(path, &value, media.content_type(), precondition).await?;
+                Ok((StatusCode::NO_CONTENT, etag(version)).into_response())
+            }
+            Action::RollBack { path, version, condition } => {
+                self.roll_back(path, *version, precondition(*condition)).await
+            }
+            Action::Delete { path, condition } => self.delete(path, *condition).await,
+            Action::List { folder } => self.list(folder.as_ref(), &grant).await,
+            Action::Versions { path } => self.versions(path).await,
+            Action::Read { path, version, accept, unless } => {
+                let read = service.store.read(path, *version).await;
+                let secret = read.map_err(|error| read_failure(&error))?;
+                let answer = match unless {
+                    Some(Tag::Any) => StatusCode::NOT_MODIFIED.into_response(),
+                    Some(Tag::Version(version)) if *version == secret.version => {
+                        (StatusCode::NOT_MODIFIED, etag(secret.version)).into_response()
+                    }
+                    _ => representation::answer(&secret, *accept)?,
+                };
+                self.record(Decision::Allowed, Some(secret.version), None)?;
+                Ok(answer)
+            }
+            Action::Renew { path } | Action::Revoke { path } => {
+                let versions = service.store.versions(path).await;
+                versions.map_err(|error| read_failure(&error))?;
+                self.record(Decision::Allowed, None, None)?;
+                Ok(StatusCode::NO_CONTENT.into_response())
+            }
+        }
+    }
+
+    async fn write(
+        &self,
+        path: &SecretPath,
+        value: &Value,
+        content_type: ContentType,
+        precondition: Precondition,
+    ) -> Result<u64, Failure> {
+        let meta = self.meta(content_type);
+        self.record(Decision::Attempted, None, None)?;
+        let written = self.service.store.write(path, value, &meta, precondition).await;
+        let version = written.map_err(|error| write_failure(&error))?;
+        self.record(Decision::Allowed, Some(version), None)?;
+        Ok(version)
+    }
+
+    async fn roll_back(
+        &self,
+        path: &SecretPath,
+        version: u64,
+        precondition: Precondition,
+    ) -> Result<Response, Failure> {
+        let read = self.service.store.read(path, Some(version)).await;
+        let old = read.map_err(|error| read_failure(&error))?;
+        let version = self.write(path, &old.value, old.meta.content_type, precondition).await?;
+        Ok((StatusCode::NO_CONTENT, etag(version)).into_response())
+    }
+
+    async fn delete(&self, path: &SecretPath, condition: Option<Tag>) -> Result<Response, Failure> {
+        let newest = match condition {
+            None | Some(Tag::Any) => None,
+            Some(Tag::Version(version)) => Some(version),
+            // No version has this number.
+            Some(Tag::Other) => Some(0),
+        };
+        self.record(Decision::Attempted, None, None)?;
+        let deleted = self.service.store.delete_if(path, newest).await;
+        let newest = deleted.map_err(|error| delete_failure(&error))?;
+        self.record(Decision::Allowed, Some(newest), None)?;
+        Ok(StatusCode::NO_CONTENT.into_response())
+    }
+
+    /// Names relative to the folder, of everything below it.
+    async fn list(&self, folder: Option<&SecretPath>, grant: &Grant) -> Result<Response, Failure> {
+        let ownership = self.service.ownership();
+        let entries =
+            self.service.store.list(folder).await.map_err(|error| list_failure(&error))?;
+        self.record(Decision::Allowed, None, None)?;
+        let below = folder.map_or(0, |folder| folder.as_str().len() + 1);
+        // A namespace's grant ends where another namespace's space begins.
+        let visible = |path: &str| match grant {
+            Grant::Everywhere => true,
+            Grant::Namespace(namespace) => ownership.owners(path, false).contains(namespace),
+        };
+        let paths = entries.iter().map(|entry| entry.path.as_str()).filter(|path| visible(path));
+        let names: Vec<&str> = paths.filter_map(|path| path.get(below..)).collect();
+        Ok(([NO_STORE], Json(json!({"array": names}))).into_response())
+    }
+
+    async fn versions(&self, path: &SecretPath) -> Result<Response, Failure> {
+        let versions = self.service.store.versions(path).await;
+        let versions = versions.map_err(|error| read_failure(&error))?;
+        self.record(Decision::Allowed, None, None)?;
+        let newest = versions.first().map_or(0, |entry| entry.version);
+        let versions: Vec<_> = versions
+            .iter()
+            .map(|entry| {
+                let created = Timestamp::from_second(entry.created).unwrap_or_default();
+                json!({
+                    "version": entry.version,
+                    "created": created.to_string(),
+                    "author": entry.author,
+                })
+            })
+            .collect();
+        Ok((etag(newest), [NO_STORE], Json(json!({"versions": versions}))).into_response())
+    }
+
+    fn meta(&self, content_type: ContentType) -> Meta {
+        Meta {
+            author: self.person.user.clone(),
+            content_type,
+            created: Timestamp::now().as_second(),
+        }
+    }
+
+    fn record(
+        &self,
+        decision: Decision,
+        version: Option<u64>,
+        failure: Option<&Failure>,
+    ) -> Result<(), Failure> {
+        let Self { service, person, operation } = self;
+        let (event, path) = (operation.event(), Some(operation.text.as_str()));
+        service.record_person(person, event, decision, (path, version), failure)
+    }
+}
+
+fn precondition(condition: Option<Tag>) -> Precondition {
+    match condition {
+        None | Some(Tag::Any) => Precondition::Update,
+        Some(Tag::Version(version)) => Precondition::Version(version),
+        // No version has this number.
+        Some(Tag::Other) => Precondition::Version(0),
+    }
+}
+
+fn list_failure(error: &ListError) -> Failure {
+    match error {
+        ListError::Sealed => sealed(),
+        ListError::Access(source) => Failure::of_access("cannot list the secrets", error, source),
+    }
+}
+
+fn delete_failure(error: &DeleteError) -> Failure {
+    match error {
+        DeleteError::Changed { .. } => {
+            Failure::new(ErrorCode::PreconditionFailed, Chain(error).to_string())
+        }
+        DeleteError::NotFound { path } => not_found(path),
+        DeleteError::Sealed => sealed(),
+        DeleteError::Access { source, .. } => {
+            Failure::of_access("cannot delete the secret; try again", error, source)
+        }
+        _ => Failure::unavailable("cannot delete the secret; try again", error),
+    }
+}
+
+fn write_failure(error: &WriteError) -> Failure {
+    let said = |code| Failure::new(code, Chain(error).to_string());
+    match error {
+        WriteError::Changed { .. } => said(ErrorCode::PreconditionFailed),
+        WriteError::Exists { .. } => said(ErrorCode::AlreadyExists),
+        WriteError::NotFound { path } => not_found(path),
+        WriteError::Sealed => sealed(),
+        WriteError::TooLarge { .. } => said(ErrorCode::TooLarge),
+        WriteError::Access { source, .. } => {
+            Failure::of_access("cannot write the secret; try again", error, source)
+        }
+        _ => Failure::unavailable("cannot write the secret; try again", error),
+    }
+}
+
+fn sealed() -> Failure {
+    Failure::new(ErrorCode::Sealed, "the store is sealed")
+}
+
+fn not_found(path: &SecretPath) -> Failure {
+    Failure::new(ErrorCode::NotFound, format!("there is no secret `{path}`"))
+}

@@ -1,0 +1,215 @@
+//! How often somebody may be refused: beyond it, they are told to wait and nobody is asked.
+//!
+//! Two things are counted, each in a bucket that refills with time: tokens that nobody vouches for,
+//! by the address that they come from, and denials, by the user who was denied. What succeeds costs
+//! nothing. So guessing tokens or paths is slow, and a flood of refusals does not become a flood of
+//! questions to the API server or of lines in the audit log: those that were left out are counted
+//! in the next line.
+//!
+//! People behind one address, as those who come through a port-forward are, share its bucket. Who
+//! has been recognised a moment ago is not held up by it.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use sha2::{Digest, Sha256};
+use watchword_protocol::ErrorCode;
+
+use super::failure::Failure;
+
+/// The buckets of everybody who was refused lately.
+pub(super) struct Throttle {
+    buckets: Mutex<HashMap<Source, Bucket>>,
+    /// Refusals that no audit line tells of yet.
+    unwritten: AtomicU64,
+}
+
+/// Whose refusals are counted together.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub(super) enum Source {
+    /// An address; of IPv6 the network of 64 bits, which is what one host has.
+    Address(IpAddr),
+    /// Those for whom there is no room of their own.
+    Others,
+    /// Nobody in particular: lines in the audit log about people who are not known.
+    Strangers,
+    /// A user, as the SHA-256 of the name.
+    User([u8; 32]),
+}
+
+impl Source {
+    /// The bucket of an address.
+    pub(super) fn address(address: IpAddr) -> Self {
+        Self::Address(match address.to_canonical() {
+            IpAddr::V6(address) => {
+                let [a, b, c, d, ..] = address.segments();
+                Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
+            }
+            address => address,
+        })
+    }
+
+    /// The bucket of a user.
+    pub(super) fn user(name: &str) -> Self {
+        Self::User(Sha256::digest(name).into())
+    }
+}
+
+/// Tokens that are left, and when that was so.
+struct Bucket {
+    left: f64,
+    since: Instant,
+}
+
+impl Throttle {
+    /// Nobody has been refused.
+    pub(super) fn new() -> Self {
+        Self { buckets: Mutex::default(), unwritten: AtomicU64::new(0) }
+    }
+
+    /// Refuses if there were too many refusals lately.
+    ///
+    /// # Errors
+    ///
+    /// `TooManyRequests`, with the time after which asking again helps.
+    pub(super) fn check(&self, source: Source, now: Instant) -> Result<(), Failure> {
+        let buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
+        // Who has no bucket of their own, while there is no room for one, is one of the others.
+        let source = match buckets.len() < MAX_BUCKETS || buckets.contains_key(&source) {
+            true => source,
+            false => Source::Others,
+        };
+        let left = buckets.get(&source).map_or(BURST, |bucket| bucket.left_at(now));
+        drop(buckets);
+        if left >= 1.0 {
+            return Ok(());
+        }
+        self.unwritten.fetch_add(1, Ordering::Relaxed);
+        let wait = Duration::from_secs_f64((1.0 - left) / PER_SECOND);
+        Err(Failure::new(
+            ErrorCode::TooManyRequests,
+            "too many requests were refused lately: wait before you ask again",
+        )
+        .after(wait))
+    }
+
+    /// Counts a refusal.
+    pub(super) fn spend(&self, source: Source, now: Instant) {
+        let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
+        if buckets.len() >= MAX_BUCKETS {
+            buckets.retain(|_, bucket| bucket.left_at(now) < BURST);
+        }
+        let source = match buckets.len() < MAX_BUCKETS || buckets.contains_key(&source) {
+            true => source,
+            false => Source::Others,
+        };
+        let bucket = buckets.entry(source).or_insert(Bucket { left: BURST, since: now });
+        *bucket = Bucket { left: (bucket.left_at(now) - 1.0).max(0.0), since: now };
+    }
+
+    /// How many refusals no audit line has told of; from now on they count as told.
+    pub(super) fn take_unwritten(&self) -> u64 {
+        // Mostly there are none: reading does not take the line away from the other processors.
+        match self.unwritten.load(Ordering::Relaxed) {
+            0 => 0,
+            _ => self.unwritten.swap(0, Ordering::Relaxed),
+        }
+    }
+}
+
+impl Bucket {
+    fn left_at(&self, now: Instant) -> f64 {
+        let elapsed = now.saturating_duration_since(self.since).as_secs_f64();
+        (self.left + elapsed * PER_SECOND).min(BURST)
+    }
+}
+
+/// How many refusals in a row nobody minds: a script that tries every path of a team, once.
+const BURST: f64 = 200.0;
+
+/// How many more there may be in each second after that.
+const PER_SECOND: f64 = 10.0;
+
+/// How many are counted apart: some 400 KiB.
+const MAX_BUCKETS: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALICE: Source = Source::User([1; 32]);
+    const BOB: Source = Source::User([2; 32]);
+
+    fn exhausted(throttle: &Throttle, source: Source, now: Instant) {
+        while throttle.check(source, now).is_ok() {
+            throttle.spend(source, now);
+        }
+    }
+
+    #[test]
+    fn whoever_was_refused_too_often_waits_and_nobody_else_does() {
+        let (throttle, now) = (Throttle::new(), Instant::now());
+
+        exhausted(&throttle, ALICE, now);
+
+        let refused = throttle.check(ALICE, now).unwrap_err();
+        assert_eq!(refused.code, ErrorCode::TooManyRequests);
+        assert_eq!(refused.retry_after, Some(1));
+        assert!(throttle.check(BOB, now).is_ok());
+    }
+
+    #[test]
+    fn waiting_helps() {
+        let (throttle, now) = (Throttle::new(), Instant::now());
+        exhausted(&throttle, ALICE, now);
+
+        let later = now + Duration::from_secs(1);
+
+        assert!(throttle.check(ALICE, later).is_ok());
+        for _ in 0..10 {
+            throttle.spend(ALICE, later);
+        }
+        assert!(throttle.check(ALICE, later).is_err());
+    }
+
+    #[test]
+    fn what_was_left_out_of_the_log_is_counted_once() {
+        let (throttle, now) = (Throttle::new(), Instant::now());
+        exhausted(&throttle, ALICE, now);
+        throttle.take_unwritten();
+
+        for _ in 0..3 {
+            throttle.check(ALICE, now).unwrap_err();
+        }
+
+        assert_eq!(throttle.take_unwritten(), 3);
+        assert_eq!(throttle.take_unwritten(), 0);
+    }
+
+    #[test]
+    fn many_sources_take_no_more_than_their_room_and_are_then_counted_together() {
+        let (throttle, now) = (Throttle::new(), Instant::now());
+        let source = |number: u32| Source::address(IpAddr::V4(number.into()));
+
+        for number in 0..2 * u32::try_from(MAX_BUCKETS).unwrap() {
+            throttle.spend(source(number), now);
+        }
+
+        assert!(throttle.buckets.lock().unwrap().len() <= MAX_BUCKETS + 1);
+        assert!(throttle.check(source(u32::MAX), now).is_err());
+        assert!(throttle.check(source(0), now).is_ok());
+    }
+
+    #[test]
+    fn a_host_does_not_have_a_bucket_for_each_of_its_addresses() {
+        let [a, b]: [IpAddr; 2] =
+            ["2001:db8::1", "2001:db8::ffff:1"].map(|one| one.parse().unwrap());
+        let [c, d]: [IpAddr; 2] = ["::ffff:10.0.0.1", "10.0.0.1"].map(|one| one.parse().unwrap());
+
+        assert_eq!(Source::address(a), Source::address(b));
+        assert_eq!(Source::address(c), Source::address(d));
+    }
+}
