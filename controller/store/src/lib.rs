@@ -41,6 +41,8 @@ pub mod conformance;
 pub mod keyring;
 pub mod location;
 pub mod name;
+#[cfg(feature = "openpgp")]
+pub mod openpgp;
 pub mod path;
 pub mod record;
 pub mod root_key;
@@ -54,6 +56,8 @@ pub use head::{ContentType, Meta, SealHeadError};
 pub use keyring::Keyring;
 pub use location::{Access, Location, OpenLocationError, ParseLocationError};
 pub use name::{ObjectKind, ObjectName};
+#[cfg(feature = "openpgp")]
+pub use openpgp::{EntrustError, entrust};
 pub use path::{MAX_PATH_BYTES, ParsePathError, SecretPath};
 pub use random::RandomError;
 pub use root_key::{ROOT_KEY_BYTES, RootKey};
