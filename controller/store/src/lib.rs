@@ -24,7 +24,8 @@
 //!
 //! The crate decides nothing by a clock or by its environment: times come in as arguments. Only the
 //! back ends, each behind a feature, need a runtime: `file` (one file, redb), `kubernetes`
-//! (SealedRecord objects) and `zookeeper`. The feature `testing` brings the suite for back ends and one in memory.
+//! (SealedRecord objects) and `zookeeper`. The feature `openpgp` entrusts shares to people's keys
+//! (the module of that name), `testing` brings the suite for back ends and one in memory.
 
 mod cache;
 mod data_key;
