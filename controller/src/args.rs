@@ -79,6 +79,9 @@ pub struct AllArgs {
     /// Keep the store's records in this file instead of in SealedRecords
     #[arg(long, value_name = "FILE")]
     pub file: Option<PathBuf>,
+    /// How the audit log is kept.
+    #[command(flatten)]
+    pub audit: AuditArgs,
     /// What injected pods run.
     #[command(flatten)]
     pub agent: AgentArgs,
@@ -122,6 +125,58 @@ pub struct StoreArgs {
     /// Keep the records in this file instead of in SealedRecords; one replica only
     #[arg(long, value_name = "FILE")]
     pub file: Option<PathBuf>,
+    /// How the audit log is kept.
+    #[command(flatten)]
+    pub audit: AuditArgs,
+}
+
+/// How the audit log is kept. It always goes to standard output.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Audit log")]
+pub struct AuditArgs {
+    /// How lines speak of paths
+    #[arg(long, default_value = "clear", value_name = "HOW")]
+    pub audit_paths: AuditPaths,
+    /// Write the log to this file as well
+    #[arg(long, value_name = "FILE")]
+    pub audit_file: Option<PathBuf>,
+    /// Begin a new file when this one has so many bytes
+    #[arg(
+        long,
+        default_value_t = 100 << 20,
+        value_name = "BYTES",
+        value_parser = clap::value_parser!(u64).range(1 << 16..)
+    )]
+    pub audit_file_bytes: u64,
+    /// How many files to keep, the newest included
+    #[arg(
+        long,
+        default_value_t = 10,
+        value_name = "COUNT",
+        value_parser = clap::value_parser!(u16).range(2..=1000)
+    )]
+    pub audit_files: u16,
+    /// What becomes of a request whose line cannot be written
+    #[arg(long, default_value = "refuse", value_name = "WHAT")]
+    pub audit_failure: OnFailure,
+}
+
+/// How audit lines speak of paths.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub enum AuditPaths {
+    /// By path, and by its keyed hash
+    Clear,
+    /// By its keyed hash only, without the texts of causes
+    Hashed,
+}
+
+/// What becomes of a request whose audit line cannot be written.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub enum OnFailure {
+    /// It is answered all the same; a metric counts the line
+    Continue,
+    /// It fails
+    Refuse,
 }
 
 /// What role `webhook` takes.

@@ -108,12 +108,13 @@ fn start(role: RoleArgs, shared: &Shared) -> Vec<BoxFuture<'static, Result<(), R
                 store_address,
                 store_tls_dir,
                 file,
+                audit,
                 agent,
                 trust,
                 token_file,
             } = args;
             let controller = ControllerArgs { trust: trust.clone(), token_file };
-            let store = StoreArgs { address: store_address, tls_dir: store_tls_dir, file };
+            let store = StoreArgs { address: store_address, tls_dir: store_tls_dir, file, audit };
             let webhook =
                 WebhookArgs { address: webhook_address, tls_dir: webhook_tls_dir, agent, trust };
             vec![

@@ -21,7 +21,7 @@ use watchword_crds::{SecretResolver, SecretStore, Space, names};
 use watchword_protocol::{CHECK_PATH, ErrorCode, RESOLVE_PATH};
 use watchword_store::backend::file::{FileBackend, OpenFileError};
 use watchword_store::backend::kubernetes::KubernetesBackend;
-use watchword_store::{AnyBackend, Config, Store};
+use watchword_store::{AnyBackend, Config, SecretPath, Store};
 
 use crate::args::StoreArgs;
 use crate::follow::follow;
@@ -51,6 +51,7 @@ mod secrets_api;
 mod throttle;
 mod unseal;
 
+pub use self::audit::{OpenAuditError, OpenLogError};
 pub use self::failure::Failure;
 
 /// What requests are answered from.
@@ -82,8 +83,18 @@ impl Service {
     /// The line cannot be written: then what it is about must not happen, or not be answered.
     fn record(&self, entry: &Entry<'_>) -> Result<(), Failure> {
         self.audit
-            .write(Timestamp::now(), entry)
+            .write(Timestamp::now(), entry, |path| self.keyed_hash(path))
             .map_err(|error| Failure::unavailable("the audit log cannot be written", &error))
+    }
+
+    /// The keyed hash of a secret's path, which is its head's name, or of a folder's; `None` while
+    /// sealed, and of what is no path.
+    fn keyed_hash(&self, path: &str) -> Option<String> {
+        // A leading slash makes no difference to a path.
+        let path = path.strip_prefix('/').unwrap_or(path);
+        let folder = path.strip_suffix('/').unwrap_or(path);
+        let is_path = folder.is_empty() || folder.parse::<SecretPath>().is_ok();
+        is_path.then(|| self.store.keyed_hash(path)).flatten()
     }
 
     /// Refuses while revisions are not guarded: one that was written then could be anybody's.
@@ -181,6 +192,9 @@ async fn detached<T: Send + 'static>(
 /// Why the role could not go on.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
+    /// The audit log cannot be begun.
+    #[error(transparent)]
+    Audit(#[from] OpenAuditError),
     /// The address cannot be listened on.
     #[error("cannot serve")]
     Listen(#[source] std::io::Error),
@@ -200,7 +214,7 @@ pub enum ServeError {
 ///
 /// The address cannot be listened on, or the file back end cannot be opened.
 pub async fn run(args: StoreArgs, shared: Shared) -> Result<(), ServeError> {
-    let StoreArgs { address, tls_dir, file } = args;
+    let StoreArgs { address, tls_dir, file, audit } = args;
     let backend = match file {
         None => {
             AnyBackend::Kubernetes(KubernetesBackend::new(shared.client.clone(), &shared.namespace))
@@ -210,7 +224,7 @@ pub async fn run(args: StoreArgs, shared: Shared) -> Result<(), ServeError> {
         ),
     };
     let service = Arc::new(Service {
-        audit: Audit::to_stdout(),
+        audit: Audit::open(&audit, &shared)?,
         budget: Budget::new(),
         guard: guard::watch(&shared),
         client: shared.client.clone(),
@@ -228,16 +242,18 @@ pub async fn run(args: StoreArgs, shared: Shared) -> Result<(), ServeError> {
     // One task after the other: of two that wait for one cache, kube wakes only the last.
     let known = report_caches(service.clone(), shared.clone());
     tokio::spawn(unseal::keep_unsealed(service.clone(), shared.clone(), known));
-    tls::serve(ServeTls {
+    tokio::spawn(audit::keep_signed(service.clone(), shared.clone()));
+    let served = tls::serve(ServeTls {
         address,
         client_ca: Some(authorities),
         readiness: shared.readiness,
-        router: router(service),
+        router: router(service.clone()),
         shutdown: shared.shutdown,
         tls_dir,
     })
-    .await
-    .map_err(ServeError::Listen)
+    .await;
+    service.audit.close();
+    served.map_err(ServeError::Listen)
 }
 
 fn router(service: Arc<Service>) -> Router {

@@ -40,6 +40,8 @@ pub enum Event {
     Init,
     /// Paths were listed.
     List,
+    /// The key to verify this log with was asked for.
+    PublicKey,
     /// A person read a secret.
     Read,
     /// The root key was replaced, and its shares with it.
@@ -83,6 +85,7 @@ impl Event {
             Self::Handover => "handover",
             Self::Init => "init",
             Self::List => "list",
+            Self::PublicKey => "public_key",
             Self::Read => "read",
             Self::Rekey => "rekey",
             Self::Renew => "renew",

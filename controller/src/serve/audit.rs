@@ -1,24 +1,61 @@
-//! The audit log: one JSON line on standard output for every release, denial, write and ceremony.
+//! The audit log: one JSON line for every release, denial, change and ceremony, chained and signed.
 //!
-//! The fields are typed and few; no request is ever dumped. What stands in a line is who, what,
-//! which version, how it was decided and why, never a value. The program's own logs go to standard
-//! error, so that the two can be told apart and kept apart.
+//! What a line says and how lines are chained is [`watchword_audit`]'s; this is where they go. The
+//! program's own logs go to standard error, so that the two can be told apart and kept apart.
+//!
+//! # When a line is written
+//!
+//! A release or a denial is written before it is answered, a change twice: an attempt before, and how
+//! it went after. Whatever the process dies of, what was given out and what was changed has a line.
+//! What cannot be written fails the request that it is about ([`OnFailure::Refuse`]).
+//!
+//! # How safe a line is
+//!
+//! A line that was written survives the end of the process. A file is synchronised with the disk at
+//! every checkpoint (a hundred lines, a minute, at sealing and at the end) and before it is rotated;
+//! what a machine loses that loses its power is the lines since, and the log is then not closed.
 
-use std::io::{self, Write};
-use std::sync::{Mutex, PoisonError};
+mod file;
+mod public_key;
+mod sink;
+mod stream;
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use jiff::Timestamp;
-use serde::Serialize;
+use prometheus_client::metrics::counter::Counter;
+use tracing::error;
 pub(super) use watchword_audit::{Cause, Decision, Entry, Event, Subject};
+use watchword_audit::{PublicKey, SigningKey, SigningKeyError};
 use watchword_protocol::ErrorCode;
 use zeroize::Zeroizing;
 
+use self::file::LogFile;
+pub use self::file::OpenLogError;
+pub(super) use self::public_key::public_key;
+use self::sink::Sink;
+use self::stream::Stream;
 use super::failure::Failure;
+use crate::args::{AuditArgs, AuditPaths, OnFailure};
+use crate::chain::Chain as Causes;
+use crate::shared::Shared;
 
 /// Where audit lines go.
-pub(super) struct Audit<W = io::Stdout> {
-    out: Mutex<W>,
-    seed: Mutex<Option<Zeroizing<[u8; 32]>>>,
+pub(super) struct Audit {
+    sinks: Mutex<Sinks>,
+    paths: AuditPaths,
+    on_failure: OnFailure,
+    lines: Counter,
+    lost: Counter,
+}
+
+struct Sinks {
+    all: Vec<Sink>,
+    public_key: Option<PublicKey>,
+    is_closed: bool,
 }
 
 /// How a request that failed was decided.
@@ -31,107 +68,171 @@ pub(super) fn decision(failure: &Failure) -> Decision {
 
 /// Why a request failed, as a line says it.
 pub(super) fn cause(failure: &Failure) -> Cause<'_> {
-    Cause {
-        code: failure.code.as_str(),
-        message: &failure.message,
-        record: failure.record.as_deref(),
-    }
+    let record = failure.record.as_deref();
+    Cause { code: failure.code.as_str(), message: &failure.message, record }
 }
 
 impl Audit {
-    /// Writes to standard output.
-    pub(super) fn to_stdout() -> Self {
-        Self { out: Mutex::new(io::stdout()), seed: Mutex::default() }
-    }
-}
-
-impl<W: Write> Audit<W> {
-    /// Writes a line.
+    /// Opens the log: standard output, and the file if the settings name one.
     ///
     /// # Errors
     ///
-    /// The line cannot be written. What it is about must not happen then: nothing is given out
-    /// that the log does not know.
-    pub(super) fn write(&self, time: Timestamp, entry: &Entry<'_>) -> io::Result<()> {
-        let Entry { event, decision, subject, path, version, cause } = *entry;
-        let line = Line {
-            time,
-            kind: "audit",
-            event: event.as_str(),
-            decision,
-            subject,
-            path,
-            version,
-            code: cause.map(|cause| cause.code),
-            cause: cause.map(|cause| cause.message),
-        };
-        let mut line = serde_json::to_vec(&line)?;
-        line.push(b'\n');
-        let mut out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
-        out.write_all(&line)?;
-        out.flush()
+    /// The log cannot be begun: nothing could be answered.
+    pub(super) fn open(args: &AuditArgs, shared: &Shared) -> Result<Self, OpenAuditError> {
+        let AuditArgs { audit_file, audit_file_bytes, audit_files, .. } = args;
+        let stdout = Stream::stdout().map_err(OpenAuditError::Stdout)?;
+        let mut all = vec![Sink::new("stdout", stdout.into(), &shared.identity)?];
+        if let Some(path) = audit_file {
+            let file = LogFile::open(path, *audit_file_bytes, usize::from(*audit_files))
+                .map_err(|source| OpenAuditError::File { path: path.clone(), source })?;
+            all.push(Sink::new("file", file.into(), &shared.identity)?);
+        }
+        let audit = Self::begin(all, args)?;
+        shared.metrics.register(|registry| {
+            let lines = "Audit lines that were written, to each sink";
+            registry.register("audit_lines", lines, audit.lines.clone());
+            let lost = "Audit lines that a sink did not take";
+            registry.register("audit_lost_lines", lost, audit.lost.clone());
+        });
+        Ok(audit)
     }
 
-    /// The store has been unsealed: from now on the log is signed with the key of this seed.
+    fn begin(mut all: Vec<Sink>, args: &AuditArgs) -> Result<Self, OpenAuditError> {
+        let now = Timestamp::now();
+        all.iter_mut().try_for_each(|sink| sink.begin(now)).map_err(OpenAuditError::Begin)?;
+        Ok(Self {
+            sinks: Mutex::new(Sinks { all, public_key: None, is_closed: false }),
+            paths: args.audit_paths,
+            on_failure: args.audit_failure,
+            lines: Counter::default(),
+            lost: Counter::default(),
+        })
+    }
+
+    /// Writes a line to every sink. `hash` is the keyed hash of a path, while the store is open.
+    ///
+    /// # Errors
+    ///
+    /// A sink does not take it. What the line is about must not happen then: nothing is given out
+    /// that the log does not know.
+    pub(super) fn write(
+        &self,
+        time: Timestamp,
+        entry: &Entry<'_>,
+        hash: impl FnOnce(&str) -> Option<String>,
+    ) -> io::Result<()> {
+        let hash = entry.path.and_then(hash);
+        let entry = match self.paths {
+            AuditPaths::Clear => *entry,
+            AuditPaths::Hashed => entry.without_path(),
+        };
+        let mut sinks = self.lock();
+        if sinks.is_closed {
+            return Err(io::Error::other("the audit log has ended"));
+        }
+        let mut result = Ok(());
+        for sink in &mut sinks.all {
+            match sink.write(time, &entry, hash.as_deref()) {
+                Ok(()) => {
+                    self.lines.inc();
+                }
+                Err(cause) => {
+                    self.lost.inc();
+                    error!(sink = sink.name(), error = %cause, "cannot write the audit log");
+                    if self.on_failure == OnFailure::Refuse {
+                        result = Err(cause);
+                    }
+                }
+            }
+        }
+        result
+    }
+
+    /// The store has been unsealed: from now on the log is signed with the key of this seed, and so
+    /// is what stands in it already.
     #[allow(dead_code, reason = "the ceremonies call it")]
     pub(super) fn unsealed(&self, seed: Zeroizing<[u8; 32]>) {
-        *self.seed.lock().unwrap_or_else(PoisonError::into_inner) = Some(seed);
+        let time = Timestamp::now();
+        let mut sinks = self.lock();
+        let key = || SigningKey::from_seed(&seed);
+        let signed = key().map(|key| key.public()).and_then(|public| {
+            sinks.public_key = Some(public);
+            sinks.all.iter_mut().try_for_each(|sink| {
+                sink.sign_with(key()?, time);
+                Ok::<_, SigningKeyError>(())
+            })
+        });
+        // Wiped: the keys are made.
+        drop(seed);
+        if let Err(cause) = signed {
+            error!(error = %Causes(&cause), "cannot sign the audit log");
+        }
     }
 
     /// The store is about to be sealed: what stands in the log is signed, and the key is dropped.
     #[allow(dead_code, reason = "the ceremonies call it")]
     pub(super) fn sealing(&self) {
-        *self.seed.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        let mut sinks = self.lock();
+        sinks.all.iter_mut().for_each(|sink| sink.seal(Timestamp::now()));
+    }
+
+    /// Signs what stands in the log and is not signed yet.
+    fn checkpoint(&self) {
+        self.lock().all.iter_mut().for_each(|sink| sink.checkpoint(Timestamp::now()));
+    }
+
+    /// Ends the log. What comes after fails: its request has nobody to answer to any more.
+    pub(super) fn close(&self) {
+        let mut sinks = self.lock();
+        sinks.is_closed = true;
+        sinks.all.iter_mut().for_each(|sink| sink.close(Timestamp::now()));
+    }
+
+    /// The key to verify the log with; `None` until the store has been unsealed once.
+    pub(super) fn public_key(&self) -> Option<PublicKey> {
+        self.lock().public_key
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Sinks> {
+        self.sinks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-#[derive(Serialize)]
-struct Line<'a> {
-    time: Timestamp,
-    kind: &'static str,
-    event: &'static str,
-    decision: Decision,
-    subject: Subject<'a>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    path: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    version: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    code: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    cause: Option<&'a str>,
+/// Signs at the latest a minute after a line was written, until the shutdown: a log of few lines
+/// must not wait for the hundredth.
+pub(super) async fn keep_signed(service: std::sync::Arc<super::Service>, shared: Shared) {
+    loop {
+        tokio::select! {
+            () = shared.shutdown.requested() => return,
+            () = tokio::time::sleep(SIGN_WITHIN) => service.audit.checkpoint(),
+        }
+    }
 }
+
+/// Why the log could not be begun.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenAuditError {
+    /// The first line cannot be written.
+    #[error("cannot begin the audit log")]
+    Begin(#[source] io::Error),
+    /// The file cannot be opened.
+    #[error("cannot open the audit log {path}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: OpenLogError,
+    },
+    /// There is no randomness for the name of the chain.
+    #[error("cannot name the chain of the audit log: there is no randomness")]
+    Random,
+    /// There is no standard output.
+    #[error("cannot use standard output")]
+    Stdout(#[source] io::Error),
+}
+
+/// How long a line may wait for a signature.
+const SIGN_WITHIN: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_line_says_who_what_and_why() {
-        let audit = Audit { out: Mutex::new(Vec::new()), seed: Mutex::default() };
-
-        audit
-            .write(
-                "2026-11-23T00:00:00Z".parse().unwrap(),
-                &Entry {
-                    event: Event::Resolve,
-                    decision: Decision::Denied,
-                    subject: Subject::User { name: "alice", uid: None },
-                    path: Some("shop/db"),
-                    version: None,
-                    cause: Some(Cause { code: "denied", message: "the space rule", record: None }),
-                },
-            )
-            .unwrap();
-
-        assert_eq!(
-            String::from_utf8(audit.out.into_inner().unwrap()).unwrap(),
-            concat!(
-                r#"{"time":"2026-11-23T00:00:00Z","kind":"audit","event":"resolve","#,
-                r#""decision":"denied","subject":{"user":{"name":"alice"}},"path":"shop/db","#,
-                r#""code":"denied","cause":"the space rule"}"#,
-                "\n"
-            )
-        );
-    }
-}
+mod tests;

@@ -32,6 +32,8 @@ mod secret;
 mod stores;
 mod target;
 
+pub(super) use self::target::known_store;
+
 /// What answers the paths under `/secrets/v1`.
 pub(super) fn router() -> Router<Arc<Service>> {
     routes::routes().router

@@ -166,6 +166,11 @@ impl Keyring {
         Zeroizing::new(*self.audit_seed.expose_secret())
     }
 
+    /// The hash of a path under the name key: of a secret's path the name of its head.
+    pub(crate) fn keyed_hash(&self, path: &str) -> String {
+        crate::name::keyed_hash(self.name_key.expose_secret(), path)
+    }
+
     /// The name of the head of `path`.
     pub fn head_name(&self, path: &SecretPath) -> ObjectName {
         ObjectName::head(self.name_key.expose_secret(), path)

@@ -42,13 +42,8 @@ impl ObjectName {
     }
 
     /// The name of the head of `path`, under the keyring's name key.
-    #[expect(clippy::expect_used, reason = "HMAC takes keys of any length")]
     pub(crate) fn head(name_key: &[u8; 32], path: &SecretPath) -> Self {
-        let mut mac = Hmac::<Sha256>::new_from_slice(name_key).expect("HMAC takes any key");
-        mac.update(b"watchword path\0");
-        mac.update(path.as_str().as_bytes());
-        let hash = mac.finalize().into_bytes();
-        Self(hex(&hash[..HEAD_BYTES]).into())
+        Self(keyed_hash(name_key, path.as_str()).into())
     }
 
     /// A new, unique name for `version` of the path that `head` belongs to.
@@ -148,6 +143,15 @@ impl ObjectKind {
             Self::Version => "version",
         }
     }
+}
+
+/// The hash of a path, of a secret or a folder, under the keyring's name key.
+#[expect(clippy::expect_used, reason = "HMAC takes keys of any length")]
+pub(crate) fn keyed_hash(name_key: &[u8; 32], path: &str) -> String {
+    let mut mac = Hmac::<Sha256>::new_from_slice(name_key).expect("HMAC takes any key");
+    mac.update(b"watchword path\0");
+    mac.update(path.as_bytes());
+    hex(&mac.finalize().into_bytes()[..HEAD_BYTES])
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -9,7 +9,7 @@ use axum::http::Method;
 use axum::routing::{MethodFilter, on};
 
 use super::{openapi, secret, stores};
-use crate::serve::Service;
+use crate::serve::{Service, audit};
 
 /// Paths and methods, and what answers them.
 pub(super) struct Routes {
@@ -22,6 +22,7 @@ pub(super) struct Routes {
 /// The table. `GET` stands for `HEAD` too.
 pub(super) fn routes() -> Routes {
     Routes { router: Router::new(), served: Vec::new() }
+        .add(Method::GET, "/secrets/v1/audit/{store}", audit::public_key)
         .add(Method::GET, "/secrets/v1/openapi.json", openapi::document)
         .add(Method::GET, "/secrets/v1/ping", stores::ping)
         .add(Method::GET, "/secrets/v1/ping/backends/{backend}", stores::ping_backend)

@@ -122,6 +122,12 @@ impl<B: Backend> Store<B> {
         Some(self.keys()?.keyring.audit_seed())
     }
 
+    /// The keyed hash by which the audit log speaks of a path; `None` while sealed. Of a secret's path,
+    /// without a leading slash, it is the name of its head; a folder's ends with a slash.
+    pub fn keyed_hash(&self, path: &str) -> Option<String> {
+        Some(self.keys()?.keyring.keyed_hash(path))
+    }
+
     /// Looks whether another replica has changed the keyring, and takes it over; to be called from
     /// time to time, so that a rekeying is noticed before the key is needed.
     ///
