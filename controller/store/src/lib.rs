@@ -24,7 +24,8 @@
 //!
 //! The crate decides nothing by a clock or by its environment: times come in as arguments. Only the
 //! back ends, each behind a feature, need a runtime: `file` (one file, redb), `kubernetes`
-//! (SealedRecord objects) and `zookeeper`. The feature `testing` brings the suite for back ends and one in memory.
+//! (SealedRecord objects) and `zookeeper`. The feature `openpgp` entrusts shares to people's keys
+//! (the module of that name), `testing` brings the suite for back ends and one in memory.
 
 mod cache;
 mod data_key;
@@ -41,6 +42,8 @@ pub mod conformance;
 pub mod keyring;
 pub mod location;
 pub mod name;
+#[cfg(feature = "openpgp")]
+pub mod openpgp;
 pub mod path;
 pub mod record;
 pub mod root_key;
@@ -54,6 +57,8 @@ pub use head::{ContentType, Meta, SealHeadError};
 pub use keyring::Keyring;
 pub use location::{Access, Location, OpenLocationError, ParseLocationError};
 pub use name::{ObjectKind, ObjectName};
+#[cfg(feature = "openpgp")]
+pub use openpgp::{EntrustError, entrust};
 pub use path::{MAX_PATH_BYTES, ParsePathError, SecretPath};
 pub use random::RandomError;
 pub use root_key::{ROOT_KEY_BYTES, RootKey};
