@@ -4,6 +4,7 @@
 //! [`store`], and what is made of a refusal in [`failure`]. Paths need no percent-encoding, because
 //! they are parsed: nothing in a secret's name or a store's id means anything to a URL.
 
+mod audit;
 mod failure;
 mod secret;
 mod store;

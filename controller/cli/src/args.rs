@@ -15,10 +15,12 @@ use watchword_crds::names;
 
 use crate::api::StoreId;
 
+pub(crate) use audit::{AuditArgs, AuditCommand};
 pub(crate) use reach::ReachArgs;
 pub(crate) use secret::{SecretArgs, SecretCommand};
 pub(crate) use store::{StoreArgs, StoreCommand};
 
+mod audit;
 mod reach;
 mod secret;
 mod store;
@@ -65,6 +67,7 @@ pub(crate) struct Args {
 /// What there is to do.
 #[derive(Subcommand)]
 pub(crate) enum Command {
+    Audit(AuditArgs),
     Completions(CompletionsArgs),
     #[command(alias = "secrets")]
     Secret(SecretArgs),
@@ -166,7 +169,7 @@ fn without_values(
     )
 }
 
-fn misuse(message: &str) -> clap::Error {
+pub(crate) fn misuse(message: &str) -> clap::Error {
     Args::command().error(ErrorKind::ArgumentConflict, message)
 }
 

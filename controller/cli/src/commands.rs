@@ -1,5 +1,6 @@
 //! One module per command: each turns what was typed into what is meant, does it, and prints.
 
+mod audit;
 mod completions;
 mod secret;
 mod store;
@@ -15,6 +16,7 @@ use crate::{args::Command, output::Output};
 /// What the person hears about; [`Output::fail`] says it and knows the exit status.
 pub(crate) async fn run(command: Command, output: &mut Output) -> anyhow::Result<()> {
     match command {
+        Command::Audit(args) => audit::run(args, output).await,
         Command::Completions(args) => completions::run(&args, output),
         Command::Secret(args) => secret::run(args, output).await,
         Command::Store(args) => store::run(args, output).await,

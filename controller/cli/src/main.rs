@@ -8,6 +8,7 @@
 
 mod api;
 mod args;
+mod audit;
 mod commands;
 mod connect;
 mod output;

@@ -13,6 +13,7 @@ use crate::{connect, value::MAX_VALUE_BYTES};
 /// What was tried.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum Action {
+    AuditKey(StoreId),
     Create(SecretName),
     Delete(SecretName),
     List(Directory),
@@ -32,6 +33,7 @@ impl Action {
         let secret = |name: &dyn fmt::Display| format!("secret/default/{name}");
         let store = |verb, id: &StoreId| Some((verb, format!("store/{id}")));
         match self {
+            Self::AuditKey(id) => store("audit", id),
             Self::Create(name) => Some(("create", secret(name))),
             Self::Delete(name) => Some(("delete", secret(name))),
             Self::List(directory) => {
@@ -52,6 +54,7 @@ impl Action {
 impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::AuditKey(store) => write!(f, "read the key of the audit log of store `{store}`"),
             Self::Create(name) => write!(f, "create `{name}`"),
             Self::Delete(name) => write!(f, "delete `{name}`"),
             Self::List(directory) => write!(f, "list `{directory}`"),

@@ -166,6 +166,9 @@ fn usage_says_the_name_that_was_called(#[case] program: &str, #[case] expected: 
 
 #[rstest]
 #[case("watchword", &[])]
+#[case("audit", &["audit"])]
+#[case("audit_public_key", &["audit", "public-key"])]
+#[case("audit_verify", &["audit", "verify"])]
 #[case("secret", &["secret"])]
 #[case("secret_create", &["secret", "create"])]
 #[case("secret_delete", &["secret", "delete"])]
