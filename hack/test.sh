@@ -28,7 +28,7 @@ step "What the tests and the cluster need"
 # Programs that unit tests run as they are: the servers and tools that users have.
 packages=()
 [[ -f /usr/share/java/zookeeper.jar ]] || packages+=(zookeeper)
-command -v gpg gpg-agent >/dev/null || packages+=(gnupg)
+command -v gpg >/dev/null || packages+=(gnupg)
 if ((${#packages[@]})); then
   note "missing for the unit tests: ${packages[*]}"
   DEBIAN_FRONTEND=noninteractive apt-get install --yes --quiet --no-install-recommends "${packages[@]}" ||

@@ -65,6 +65,11 @@ impl OpenedKey {
         Self(bytes)
     }
 
+    /// The bytes, to be wrapped under another term. Nothing is sealed with them again.
+    pub(crate) fn expose_secret(&self) -> &[u8; 32] {
+        &self.0
+    }
+
     /// Opens one part; `None` if one bit of part, tag or header differs from what was sealed.
     pub(crate) fn open(
         &self,

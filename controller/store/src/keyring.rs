@@ -141,6 +141,16 @@ impl Keyring {
         Ok(term)
     }
 
+    /// Destroys all terms but the newest, and returns their numbers.
+    pub fn retire(&mut self) -> Vec<u32> {
+        let newest = self.terms.split_off(&self.current);
+        let retired = std::mem::replace(&mut self.terms, newest).into_keys().collect::<Vec<_>>();
+        if !retired.is_empty() {
+            self.generation = self.generation.saturating_add(1);
+        }
+        retired
+    }
+
     /// A number that grows with every change of the keyring.
     pub fn generation(&self) -> u64 {
         self.generation
@@ -177,10 +187,19 @@ impl Keyring {
     }
 
     /// Wraps a data key under the current term.
-    #[expect(clippy::expect_used, reason = "a keyring has its current term by construction")]
     pub(crate) fn wrap(&self, data_key: &DataKey) -> (u32, [u8; WRAPPED_BYTES]) {
+        self.wrap_bytes(data_key.expose_secret())
+    }
+
+    /// Wraps the data key of a record that there is already under the current term.
+    pub(crate) fn rewrap(&self, data_key: &OpenedKey) -> (u32, [u8; WRAPPED_BYTES]) {
+        self.wrap_bytes(data_key.expose_secret())
+    }
+
+    #[expect(clippy::expect_used, reason = "a keyring has its current term by construction")]
+    fn wrap_bytes(&self, data_key: &[u8; 32]) -> (u32, [u8; WRAPPED_BYTES]) {
         let term = self.terms.get(&self.current).expect("the current term is in the keyring");
-        let data_key: &Key<Aes256Gcm> = data_key.expose_secret().into();
+        let data_key: &Key<Aes256Gcm> = data_key.into();
         (self.current, term.wrapping.wrap_fixed_key(data_key).into())
     }
 

@@ -70,6 +70,7 @@ pub use shamir::CombineError;
 pub use share::{ParseShareError, Share};
 pub use store::{
     AccessError, Config, DeleteError, Entry, InitializeError, Initialized, ListError,
-    NamespaceError, Precondition, ReadError, RekeyError, RotateError, Secret, Standing, Store,
-    SweepError, Term, UnsealError, WriteError,
+    NamespaceError, Precondition, ReadError, RekeyError, RetireError, RewrapError, Rewrapped,
+    RotateError, Secret, Standing, Store, SweepError, Term, UnsealError, Verified, VerifyError,
+    WriteError,
 };

@@ -220,6 +220,43 @@ impl<'a> Record<'a> {
         self.open(Part::Value, self.value, keyring, name)
     }
 
+    /// Opens both parts and throws them away: is this the record that was stored as `name`?
+    ///
+    /// # Errors
+    ///
+    /// As for [`Record::open_metadata`].
+    pub(crate) fn verify(&self, keyring: &Keyring, name: &ObjectName) -> Result<(), OpenError> {
+        self.open_metadata(keyring, name)?;
+        self.open_value(keyring, name).map(|_| ())
+    }
+
+    /// The same record under the newest term of `to`: its data key is wrapped anew, all else stays.
+    /// A record that does not open is not moved, for that would lose what may be wrong with it.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Record::open_metadata`], with `from`.
+    pub(crate) fn rewrap(
+        &self,
+        from: &Keyring,
+        to: &Keyring,
+        name: &ObjectName,
+    ) -> Result<Vec<u8>, OpenError> {
+        self.verify(from, name)?;
+        let (term, wrapped) = to.rewrap(&self.data_key(from)?);
+        let part_length = |part: &[u8]| (part.len() as u32).to_be_bytes();
+        Ok([
+            self.header_bytes,
+            &term.to_be_bytes(),
+            &wrapped,
+            &part_length(self.metadata),
+            self.metadata,
+            &part_length(self.value),
+            self.value,
+        ]
+        .concat())
+    }
+
     fn open(
         &self,
         part: Part,

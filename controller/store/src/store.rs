@@ -12,6 +12,11 @@
 //! | write | 1. create the version's object 2. **change the head** 3. remove trimmed versions | after 1: an object that no head names, never readable; after 2: garbage that the head lists |
 //! | delete | 1. **change the head to a tombstone** 2. remove the objects 3. empty the tombstone's list | after 1: a deleted secret whose objects the tombstone lists; the next write, delete or sweep removes them |
 //! | read | 1. get the head 2. get the object that it names | nothing |
+//! | roll back | 1. read the older version 2. as write | as write |
+//! | initialise | create the keyring | nothing |
+//! | rotate, rekey | change the keyring | nothing |
+//! | rewrap | for each path: change the versions, then the head | some records of the older term, which still open; rewrapping again goes on |
+//! | retire | 1. see that no record needs an older term 2. change the keyring | nothing |
 //!
 //! The other order, head first, could name an object that was never written; a list of objects
 //! instead of a head could show an older version while a newer one is being removed.
@@ -27,9 +32,9 @@
 //! the object: that writer then fails at its second step and starts again with a new object.
 //!
 //! The keyring is one object and changes by compare-and-swap as well, root key, shares and terms
-//! together: initialising, rekeying, rotating and retiring are one step each. Another replica goes on
-//! with the keyring that it has and asks for the newer one when it meets a term that it does not
-//! know. After a rekeying its root key does not open that one ([`AccessError::Rekeyed`]), and it has
+//! together. Another replica goes on with the keyring that it has and asks for the newer one when it
+//! meets a term that it does not know; why none of its writes is lost when a term ends, the module
+//! `terms` says. After a rekeying its root key does not open that one ([`AccessError::Rekeyed`]), and it has
 //! to be unsealed with the new one, which a peer can give it.
 //!
 //! # What is put back
@@ -53,19 +58,23 @@ use crate::secret::{MAX_VALUE_BYTES, Value};
 use owners::Owners;
 
 pub use error::{
-    AccessError, DeleteError, InitializeError, ListError, ReadError, RekeyError, RotateError,
-    SweepError, UnsealError, WriteError,
+    AccessError, DeleteError, InitializeError, ListError, ReadError, RekeyError, RetireError,
+    RewrapError, RotateError, SweepError, UnsealError, VerifyError, WriteError,
 };
 pub use owners::{NamespaceError, Standing};
+pub use rewrap::Rewrapped;
 pub use sealing::Initialized;
 pub use terms::Term;
+pub use verify::Verified;
 
 mod access;
 mod error;
 mod owners;
 mod read;
+mod rewrap;
 mod sealing;
 mod terms;
+mod verify;
 mod write;
 
 /// Secrets by path, over a back end; starts sealed.

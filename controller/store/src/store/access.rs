@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
+use zeroize::Zeroizing;
+
 use crate::backend::{Backend, Revision};
 use crate::cache::KnownHead;
 use crate::head::Head;
 use crate::keyring::{Keyring, OpenKeyringError};
 use crate::name::ObjectName;
-use crate::record::OpenError;
+use crate::record::{OpenError, Record};
 use crate::root_key::RootKey;
 use crate::store::{AccessError, Keys, Store};
 
@@ -71,12 +73,30 @@ impl<B: Backend> Store<B> {
         head
     }
 
+    /// The value of a version; `None` if there is no such object.
+    pub(super) async fn version_value(
+        &self,
+        keys: &Arc<Keys>,
+        name: &ObjectName,
+    ) -> Result<Option<Zeroizing<Vec<u8>>>, AccessError> {
+        let open = async |bytes: &[u8]| {
+            self.opened(keys, name, |keyring| Record::parse(bytes)?.open_value(keyring, name)).await
+        };
+        let Some(bytes) = self.version_bytes(name).await? else { return Ok(None) };
+        match open(&bytes).await {
+            // What is in memory may be of a term that was retired since: the record itself was moved.
+            Err(AccessError::Damaged { source: OpenError::FindTerm { .. }, .. }) => {
+                self.lock_versions().remove(name);
+                let Some(bytes) = self.version_bytes(name).await? else { return Ok(None) };
+                open(&bytes).await.map(Some)
+            }
+            result => result.map(Some),
+        }
+    }
+
     /// The sealed bytes of a version: from memory, else from the back end. `None` if there is no
     /// such object.
-    pub(super) async fn version_bytes(
-        &self,
-        name: &ObjectName,
-    ) -> Result<Option<Arc<[u8]>>, AccessError> {
+    async fn version_bytes(&self, name: &ObjectName) -> Result<Option<Arc<[u8]>>, AccessError> {
         if let Some(bytes) = self.lock_versions().get(name) {
             return Ok(Some(bytes));
         }

@@ -184,6 +184,46 @@ pub enum RekeyError {
     Uncertain(#[source] BackendError),
 }
 
+/// Why older terms could not be destroyed.
+#[derive(Debug, thiserror::Error)]
+pub enum RetireError {
+    /// Something stored could not be reached, a record does not open, or another replica changed
+    /// the keyring at the same time.
+    #[error("cannot retire older terms")]
+    Access(#[from] AccessError),
+    /// A record is still under an older term.
+    #[error("the record `{object}` still needs term {term}: rewrap first")]
+    Needed {
+        /// The record.
+        object: ObjectName,
+        /// The term.
+        term: u32,
+    },
+    /// The keyring could not be sealed.
+    #[error("cannot seal the keyring")]
+    SealKeyring(#[from] SealKeyringError),
+    /// The store is sealed.
+    #[error("the store is sealed")]
+    Sealed,
+}
+
+/// Why records could not be moved to the newest term.
+#[derive(Debug, thiserror::Error)]
+pub enum RewrapError {
+    /// Something stored could not be reached, or a record does not open.
+    #[error("cannot rewrap all records")]
+    Access(#[from] AccessError),
+    /// Other writers were faster, again and again.
+    #[error("`{object}` is being written by too many at once")]
+    Contended {
+        /// The record.
+        object: ObjectName,
+    },
+    /// The store is sealed.
+    #[error("the store is sealed")]
+    Sealed,
+}
+
 /// Why the keyring could not be rotated.
 #[derive(Debug, thiserror::Error)]
 pub enum RotateError {
@@ -240,6 +280,17 @@ pub enum UnsealError {
     /// apart).
     #[error("the key does not open the store")]
     WrongKey,
+}
+
+/// Why the store could not be verified.
+#[derive(Debug, thiserror::Error)]
+pub enum VerifyError {
+    /// The back end or the keyring could not be reached.
+    #[error("cannot verify the store")]
+    Access(#[from] AccessError),
+    /// The store is sealed.
+    #[error("the store is sealed")]
+    Sealed,
 }
 
 /// Why a secret could not be written.
@@ -309,5 +360,13 @@ pub enum WriteError {
         bytes: usize,
         /// The most that is allowed.
         limit: usize,
+    },
+    /// There is such a secret, but not, or no longer, in the version to roll back to.
+    #[error("the secret `{path}` has no version {version}")]
+    VersionNotFound {
+        /// The secret.
+        path: SecretPath,
+        /// The version that was asked for.
+        version: u64,
     },
 }

@@ -56,6 +56,11 @@ impl<B: Backend> Store<B> {
         for _ in 0..MAX_ATTEMPTS {
             let keys = self.keys().ok_or(NamespaceError::Sealed)?;
             let known = self.stored_owners(&keys).await?;
+            // What was read may have brought a newer term; where nothing is, nothing does.
+            if known.is_none() {
+                self.refresh().await?;
+            }
+            let keys = self.keys().ok_or(NamespaceError::Sealed)?;
             let mut uids = known.as_deref().map(|known| known.uids.clone()).unwrap_or_default();
             match uids.standing(namespace, uid) {
                 Standing::Same => return Ok(()),
@@ -78,6 +83,9 @@ impl<B: Backend> Store<B> {
             match stored {
                 Ok(revision) => {
                     self.remember_owners(KnownOwners { sequence, revision, uids });
+                    if known.is_none() {
+                        self.confirm_term(&keys, &name).await?;
+                    }
                     return Ok(());
                 }
                 Err(BackendError::Conflict { .. }) => {}

@@ -5,7 +5,6 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use crate::backend::{Backend, Listed};
 use crate::head::{Head, HeadVersion};
 use crate::path::SecretPath;
-use crate::record::Record;
 use crate::secret::Value;
 use crate::store::{AccessError, Entry, ListError, ReadError, Secret, Store};
 
@@ -34,13 +33,7 @@ impl<B: Backend> Store<B> {
                 });
             };
             let object = &entry.object;
-            if let Some(bytes) = self.version_bytes(object).await.map_err(access)? {
-                let value = self
-                    .opened(&keys, object, |keyring| {
-                        Record::parse(&bytes)?.open_value(keyring, object)
-                    })
-                    .await
-                    .map_err(access)?;
+            if let Some(value) = self.version_value(&keys, object).await.map_err(access)? {
                 return Ok(Secret {
                     meta: entry.meta.clone(),
                     value: Value::from(value),

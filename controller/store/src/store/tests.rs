@@ -14,7 +14,10 @@ use crate::root_key::RootKey;
 use crate::seal::Custody;
 use crate::share::Share;
 
+mod interposed;
 mod sealing;
+mod terms;
+mod verify;
 
 fn root_key() -> RootKey {
     RootKey::combine(&[Share::parse(&"5c".repeat(32)).unwrap()]).unwrap()
@@ -90,6 +93,9 @@ fn futures_can_move_between_threads() {
         is_send(store.delete(&path())).await.unwrap();
         is_send(store.sweep()).await.unwrap();
         is_send(store.rotate(2)).await.unwrap();
+        is_send(store.rewrap(|_| {})).await.unwrap();
+        is_send(store.retire()).await.unwrap();
+        let _ = is_send(is_send(store.verify()).await.ok().unwrap());
     });
 }
 
@@ -560,6 +566,8 @@ enum Event {
     Delete(usize),
     Read(usize),
     Reopen(usize),
+    Retire(usize),
+    Rewrap(usize),
     Rotate(usize),
     Sweep(usize),
     Write(usize, u8),
@@ -573,6 +581,8 @@ fn event() -> impl Strategy<Value = Event> {
         2 => who.clone().prop_map(Event::Delete),
         4 => who.clone().prop_map(Event::Read),
         1 => who.clone().prop_map(Event::Reopen),
+        1 => who.clone().prop_map(Event::Retire),
+        1 => who.clone().prop_map(Event::Rewrap),
         1 => who.clone().prop_map(Event::Rotate),
         1 => who.clone().prop_map(Event::Sweep),
         6 => (who, any::<u8>()).prop_map(|(who, byte)| Event::Write(who, byte)),
@@ -616,6 +626,13 @@ proptest! {
                     }
                 }
                 Event::Reopen(who) => stores[who] = replica(&backend),
+                Event::Retire(who) => match block_on(stores[who].retire()) {
+                    Ok(_) | Err(RetireError::Needed { .. }) => {}
+                    Err(error) => panic!("{error:?}"),
+                },
+                Event::Rewrap(who) => {
+                    block_on(stores[who].rewrap(|_| {})).unwrap();
+                }
                 Event::Rotate(who) => {
                     block_on(stores[who].rotate(2)).unwrap();
                 }

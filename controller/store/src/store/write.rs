@@ -13,7 +13,9 @@ use crate::name::{ObjectKind, ObjectName};
 use crate::path::SecretPath;
 use crate::record::{self, Header, SealError};
 use crate::secret::{MAX_VALUE_BYTES, Value};
-use crate::store::{DeleteError, Keys, Precondition, Store, SweepError, WriteError};
+use crate::store::{
+    AccessError, DeleteError, Keys, Precondition, ReadError, Store, SweepError, WriteError,
+};
 
 impl<B: Backend> Store<B> {
     /// Writes a new version of a secret and returns its number. When this returns, every replica
@@ -32,6 +34,49 @@ impl<B: Backend> Store<B> {
         meta: &Meta,
         precondition: Precondition,
     ) -> Result<u64, WriteError> {
+        self.write_if(path, value, meta, |head| check(path, head, precondition)).await
+    }
+
+    /// Makes an older version of a secret the newest, as a new version with the value and the kind
+    /// of the old one and with author and time of `meta`; returns its number.
+    ///
+    /// # Errors
+    ///
+    /// [`WriteError`], as for [`Store::write`]; `VersionNotFound` when the version is not, or no
+    /// longer, there.
+    pub async fn roll_back(
+        &self,
+        path: &SecretPath,
+        version: u64,
+        meta: &Meta,
+        precondition: Precondition,
+    ) -> Result<u64, WriteError> {
+        let gone = || WriteError::VersionNotFound { path: path.clone(), version };
+        let old = self.read(path, Some(version)).await.map_err(|error| match error {
+            ReadError::Access { path, source } => WriteError::Access { path, source },
+            ReadError::NotFound { path } => WriteError::NotFound { path },
+            ReadError::Sealed => WriteError::Sealed,
+            ReadError::VersionNotFound { .. } => gone(),
+        })?;
+        let meta = Meta { content_type: old.meta.content_type, ..meta.clone() };
+        self.write_if(path, &old.value, &meta, |head| {
+            check(path, head, precondition)?;
+            // It may have been deleted or trimmed since it was read, and must not come back.
+            head.find(Some(version)).map(|_| ()).ok_or_else(|| match head.live() {
+                Some(_) => gone(),
+                None => WriteError::NotFound { path: path.clone() },
+            })
+        })
+        .await
+    }
+
+    async fn write_if(
+        &self,
+        path: &SecretPath,
+        value: &Value,
+        meta: &Meta,
+        check: impl Fn(&Head) -> Result<(), WriteError> + Send,
+    ) -> Result<u64, WriteError> {
         let access = |source| WriteError::Access { path: path.clone(), source };
         let limit = self.config.max_value_bytes.min(MAX_VALUE_BYTES);
         if value.len() > limit {
@@ -42,8 +87,13 @@ impl<B: Backend> Store<B> {
         for _ in 0..MAX_ATTEMPTS {
             let keys = self.keys().ok_or(WriteError::Sealed)?;
             let known = self.stored_head(&keys, &name).await.map_err(access)?;
+            if known.is_none() {
+                // No head tells of a newer term, and a new one of an older term helps nobody.
+                self.refresh().await.map_err(access)?;
+            }
+            let keys = self.keys().ok_or(WriteError::Sealed)?;
             let (head, place) = split(known.as_deref());
-            check(path, &head, precondition)?;
+            check(&head)?;
 
             // The version's object first: the head must never name what is not there.
             let version = head.newest + 1;
@@ -79,10 +129,12 @@ impl<B: Backend> Store<B> {
                     // and asked for again on the way.
                     let known = self.stored_head(&keys, &name).await.map_err(access)?;
                     if known.is_some_and(|known| known.head.knows(&object)) {
+                        self.confirm_term(&keys, &name).await.map_err(access)?;
                         return Ok(version);
                     }
                     self.remove_all(vec![object]).await;
                 }
+                Err(PutHeadError::Access(error)) => return Err(access(error)),
                 // It may have happened: the object has to stay.
                 Err(PutHeadError::Backend(error)) => return Err(access(error.into())),
             }
@@ -121,6 +173,7 @@ impl<B: Backend> Store<B> {
             let Some(known) = known else {
                 return Err(DeleteError::NotFound { path: path.clone() });
             };
+            let keys = self.keys().ok_or(DeleteError::Sealed)?;
             let tombstone = if let Some(live) = known.head.live() {
                 if newest.is_some_and(|newest| newest != live.version) {
                     return Err(DeleteError::Changed { path: path.clone(), newest: live.version });
@@ -130,6 +183,7 @@ impl<B: Backend> Store<B> {
                     Ok(stored) => stored,
                     Err(PutHeadError::Backend(BackendError::Conflict { .. })) => continue,
                     Err(PutHeadError::Backend(error)) => return Err(access(error.into())),
+                    Err(PutHeadError::Access(error)) => return Err(access(error)),
                     Err(PutHeadError::Seal(source)) => return Err(seal(source)),
                 }
             } else if known.head.garbage.is_empty() {
@@ -149,7 +203,7 @@ impl<B: Backend> Store<B> {
             head.garbage.clear();
             // Only tidiness: whoever changed the head meanwhile takes the list over.
             return match self.put_head(&keys, &name, head, place).await {
-                Ok(_) | Err(PutHeadError::Backend(_)) => Ok(newest),
+                Ok(_) | Err(PutHeadError::Access(_) | PutHeadError::Backend(_)) => Ok(newest),
                 Err(PutHeadError::Seal(source)) => Err(seal(source)),
             };
         }
@@ -163,7 +217,11 @@ impl<B: Backend> Store<B> {
     ///
     /// [`SweepError`]; what was removed until then stays removed.
     pub async fn sweep(&self) -> Result<usize, SweepError> {
-        let keys = self.keys().ok_or(SweepError::Sealed)?;
+        if self.is_sealed() {
+            return Err(SweepError::Sealed);
+        }
+        // Where there is no head, none tells of a newer term.
+        self.refresh().await?;
         // The list comes first. An object on it was created before any head is read below.
         let mut listed: BTreeMap<ObjectName, Vec<ObjectName>> = BTreeMap::new();
         for object in self.backend.list(ObjectKind::Version).await? {
@@ -171,7 +229,9 @@ impl<B: Backend> Store<B> {
         }
         let mut removed = 0;
         for (name, objects) in listed {
+            let keys = self.keys().ok_or(SweepError::Sealed)?;
             let known = self.stored_head(&keys, &name).await?;
+            let keys = self.keys().ok_or(SweepError::Sealed)?;
             let (mut head, place) = split(known.as_deref());
             let leftovers: Vec<ObjectName> = objects
                 .into_iter()
@@ -188,6 +248,7 @@ impl<B: Backend> Store<B> {
                 // Somebody is at work here: another time.
                 Err(PutHeadError::Backend(BackendError::Conflict { .. })) => continue,
                 Err(PutHeadError::Backend(error)) => return Err(error.into()),
+                Err(PutHeadError::Access(error)) => return Err(error.into()),
                 Err(PutHeadError::Seal(error)) => return Err(error.into()),
             }
             let count = leftovers.len();
@@ -199,7 +260,8 @@ impl<B: Backend> Store<B> {
         Ok(removed)
     }
 
-    /// Puts `head` in the place of the one that was read, with the next sequence.
+    /// Puts `head` in the place of the one that was read, with the next sequence. `keys` have to be
+    /// as new as the head that was read: it may have brought a newer term.
     async fn put_head(
         &self,
         keys: &Arc<Keys>,
@@ -212,12 +274,17 @@ impl<B: Backend> Store<B> {
             Place::Replace { sequence, revision } => (sequence + 1, Some(revision)),
         };
         let sealed = head.seal(&keys.keyring, name, sequence).map_err(PutHeadError::Seal)?;
+        let is_new = revision.is_none();
         let stored = match revision {
             None => self.backend.create(name, &sealed).await,
             Some(revision) => self.backend.replace(name, &sealed, &revision).await,
         };
         let revision = stored.map_err(PutHeadError::Backend)?;
-        Ok(self.remember(name, KnownHead { sequence, revision, head }))
+        let known = self.remember(name, KnownHead { sequence, revision, head });
+        if is_new {
+            self.confirm_term(keys, name).await.map_err(PutHeadError::Access)?;
+        }
+        Ok(known)
     }
 
     /// Removes objects that no head names as versions; returns those that could not be.
@@ -284,6 +351,8 @@ fn seal_version(
 
 /// Why a head could not be put.
 enum PutHeadError {
+    /// It was put, and cannot be brought to the newest term.
+    Access(AccessError),
     Backend(BackendError),
     Seal(crate::head::SealHeadError),
 }
