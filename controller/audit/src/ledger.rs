@@ -44,6 +44,8 @@ pub struct Held {
     pub newest: u64,
     /// Whether it is deleted.
     pub deleted: bool,
+    /// Whether its head does not open: then nothing else is known of it.
+    pub is_damaged: bool,
 }
 
 /// Something in which store and log differ.
@@ -161,6 +163,7 @@ impl Ledger {
         for held in held {
             let known = self.secrets.get(&held.object).filter(|known| known.is_of_a_secret());
             let kind = match known {
+                _ if held.is_damaged => None,
                 None if is_partial => None,
                 None => Some(FindingKind::Unknown),
                 Some(known) => self.judge(known, held),
@@ -247,7 +250,7 @@ mod tests {
     }
 
     fn held(newest: u64, deleted: bool) -> Vec<Held> {
-        vec![Held { object: OBJECT.to_owned(), newest, deleted }]
+        vec![Held { object: OBJECT.to_owned(), newest, deleted, is_damaged: false }]
     }
 
     const WRITTEN: &[(Event, Decision, u64)] = &[

@@ -19,6 +19,7 @@ mod file;
 mod public_key;
 mod sink;
 mod stream;
+mod verify;
 
 use std::io;
 use std::path::PathBuf;
@@ -38,6 +39,7 @@ pub use self::file::OpenLogError;
 pub(super) use self::public_key::public_key;
 use self::sink::Sink;
 use self::stream::Stream;
+pub(super) use self::verify::verify;
 use super::failure::Failure;
 use crate::args::{AuditArgs, AuditPaths, OnFailure};
 use crate::chain::Chain as Causes;

@@ -37,7 +37,7 @@ pub(crate) enum AuditCommand {
     /// A chain whose end is not there is "not closed": its replica still runs, was killed, or its log
     /// was cut.
     #[command(after_help = "Examples:\n  \
-        kubectl logs -n watchword-system deploy/watchword-store --all-pods --tail=-1 > audit.log\n  \
+        kubectl logs -n watchword-system -l app.kubernetes.io/component=store --tail=-1 > audit.log\n  \
         watchword audit public-key > audit.pub\n  \
         watchword audit verify audit.log --public-key audit.pub")]
     Verify {

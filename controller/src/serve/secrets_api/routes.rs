@@ -31,6 +31,7 @@ pub(super) fn routes() -> Routes {
         .add(Method::GET, "/secrets/v1/store/{store}", stores::store)
         .add(Method::PUT, "/secrets/v1/store/{store}", stores::store)
         .add(Method::DELETE, "/secrets/v1/store/{store}", stores::store)
+        .add(Method::GET, "/secrets/v1/verify/{store}", audit::verify)
         // The root, which can only be listed.
         .add(Method::GET, "/secrets/v1/secret/{store}", secret::secret)
         .add(Method::GET, "/secrets/v1/secret/{store}/", secret::secret)

@@ -1,0 +1,75 @@
+//! `GET /secrets/v1/verify/{store}`: every record opened and thrown away, and what is known of each
+//! without its path. Compared with the audit log it shows what was put back past the store.
+//!
+//! A record that is damaged gets a line in the audit log, which names it.
+
+use std::pin::pin;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Path, Request, State};
+use axum::response::{IntoResponse, Response};
+use futures::StreamExt;
+use jiff::Timestamp;
+use serde_json::json;
+use watchword_protocol::ErrorCode;
+use watchword_store::{Verified, VerifyError};
+
+use super::{Decision, Event, decision};
+use crate::serve::authenticate::{self, Person};
+use crate::serve::authorize::{self, AdminVerb};
+use crate::serve::secrets_api::known_store;
+use crate::serve::{Failure, Service};
+
+/// Answers with what every record is.
+///
+/// # Errors
+///
+/// `Denied`, `Sealed`, or the back end is out of reach.
+pub(in crate::serve) async fn verify(
+    State(service): State<Arc<Service>>,
+    Path(store): Path<String>,
+    request: Request,
+) -> Result<Response, Failure> {
+    let (parts, _) = request.into_parts();
+    let person = authenticate::person(&service, Event::Verify, &parts).await?;
+    let outcome = match authorize::administer(&service, &person, AdminVerb::Verify).await {
+        Ok(()) => run(&service, &person, &store).await,
+        Err(failure) => Err(failure),
+    };
+    let (decision, failure) = match &outcome {
+        Ok(_) => (Decision::Allowed, None),
+        Err(failure) => (decision(failure), Some(failure)),
+    };
+    service.record_person(&person, Event::Verify, decision, (None, None), failure)?;
+    outcome
+}
+
+async fn run(service: &Service, person: &Person, store: &str) -> Result<Response, Failure> {
+    known_store(store)?;
+    // What is written from now on may or may not be in the answer.
+    let time = Timestamp::now();
+    let mut stream = pin!(service.store.verify().await.map_err(|error| failure(&error))?);
+    let mut objects: Vec<Verified> = Vec::new();
+    while let Some(object) = stream.next().await {
+        let object =
+            object.map_err(|error| Failure::unavailable("cannot verify the store", &error))?;
+        if let Some(damage) = &object.damage {
+            let failure = Failure {
+                record: Some(object.object.to_string()),
+                ..Failure::new(ErrorCode::Internal, damage)
+            };
+            let failed = Some(&failure);
+            service.record_person(person, Event::Verify, Decision::Failed, (None, None), failed)?;
+        }
+        objects.push(object);
+    }
+    Ok(Json(json!({"time": time, "objects": objects})).into_response())
+}
+
+fn failure(error: &VerifyError) -> Failure {
+    match error {
+        VerifyError::Sealed => Failure::new(ErrorCode::Sealed, "the store is sealed"),
+        VerifyError::Access(_) => Failure::unavailable("cannot verify the store", error),
+    }
+}
