@@ -20,6 +20,7 @@ use zeroize::Zeroizing;
 
 use crate::connect::{Connection, RequestBody};
 
+pub(crate) use audit::{Object, Verified};
 pub(crate) use failure::{Action, Error};
 pub(crate) use secret::{Directory, Opened, Version};
 pub(crate) use store::{Backend, SealStatus};

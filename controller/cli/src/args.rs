@@ -15,7 +15,7 @@ use watchword_crds::names;
 
 use crate::api::StoreId;
 
-pub(crate) use audit::{AuditArgs, AuditCommand};
+pub(crate) use audit::{AuditArgs, AuditCommand, VerifyStoreArgs};
 pub(crate) use reach::ReachArgs;
 pub(crate) use secret::{SecretArgs, SecretCommand};
 pub(crate) use store::{StoreArgs, StoreCommand};

@@ -91,9 +91,12 @@ pub(crate) fn signed(chain: &ChainReport) -> String {
     chain.signed.map_or_else(|| "nothing".to_owned(), |seq| format!("up to {seq}"))
 }
 
-/// Whether the end of a chain is there, and signed.
-pub(crate) fn is_ended(chain: &ChainReport) -> bool {
-    chain.is_closed && chain.unsigned() == 0
+/// Whether a log is verified; with `closed` to the signed end of every chain.
+pub(crate) fn is_verified(report: &Report, closed: bool) -> bool {
+    // A file without a line of the log verifies nothing.
+    let is_something = !report.chains.is_empty();
+    let is_ended = |chain: &ChainReport| chain.is_closed && chain.unsigned() == 0;
+    is_something && report.is_verified() && (!closed || report.chains.iter().all(is_ended))
 }
 
 /// A report for programs.

@@ -1,9 +1,11 @@
-//! What is asked about the audit log.
+//! What is asked about the audit log, and for the comparison with it.
 //!
 //! ```text
 //! GET    /secrets/v1/audit/STORE         200 {"public_key":"…"}
+//! GET    /secrets/v1/verify/STORE        200 {"time":"…","objects":[{"object":"…","newest":1,…}]}
 //! ```
 
+use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::{Action, Call, Error, ROOT, Store};
@@ -14,9 +16,44 @@ impl Store {
         let call = Call::get(format!("{ROOT}/audit/{}", self.id));
         Ok(self.ask_json::<AuditKey>(Action::AuditKey(self.id.clone()), call).await?.public_key)
     }
+
+    /// What every record is, after the store has opened each.
+    pub(crate) async fn verify(&mut self) -> Result<Verified, Error> {
+        let call = Call::get(format!("{ROOT}/verify/{}", self.id));
+        self.ask_json(Action::Verify(self.id.clone()), call).await
+    }
 }
 
 #[derive(Deserialize)]
 struct AuditKey {
     public_key: String,
+}
+
+/// The store as its records say.
+#[derive(Deserialize)]
+pub(crate) struct Verified {
+    /// When the store began to look, by its clock.
+    pub(crate) time: Timestamp,
+    /// The records.
+    pub(crate) objects: Vec<Object>,
+}
+
+/// What is known of a record, without its path.
+#[derive(Deserialize)]
+pub(crate) struct Object {
+    /// Its name; of a secret's head the keyed hash of the path.
+    pub(crate) object: String,
+    /// Of a head: the highest version that there ever was.
+    pub(crate) newest: u64,
+    /// Whether the secret is deleted.
+    pub(crate) deleted: bool,
+    /// What is wrong with it.
+    pub(crate) damage: Option<String>,
+}
+
+impl Object {
+    /// Whether it is the head of a secret: 56 hexadecimal digits and no more.
+    pub(crate) fn is_head(&self) -> bool {
+        self.object.len() == 56 && self.object.bytes().all(|byte| byte.is_ascii_hexdigit())
+    }
 }

@@ -24,6 +24,7 @@ pub(crate) enum Action {
     SealStatus(StoreId),
     Show(StoreId),
     Update(SecretName),
+    Verify(StoreId),
     Versions(SecretName),
 }
 
@@ -46,6 +47,7 @@ impl Action {
             Self::Seal(id) => store("seal", id),
             Self::SealStatus(_) => None,
             Self::Show(id) => store("read", id),
+            Self::Verify(id) => store("verify", id),
             Self::RollBack(name, _) | Self::Update(name) => Some(("update", secret(name))),
         }
     }
@@ -65,6 +67,7 @@ impl fmt::Display for Action {
             Self::SealStatus(store) => write!(f, "read the seal status of store `{store}`"),
             Self::Show(store) => write!(f, "read what store `{store}` is"),
             Self::Update(name) => write!(f, "update `{name}`"),
+            Self::Verify(store) => write!(f, "verify store `{store}`"),
             Self::Versions(name) => write!(f, "read the versions of `{name}`"),
         }
     }

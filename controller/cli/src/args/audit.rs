@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Subcommand;
 
-use super::{Format, ReachArgs, StoreIdArgs};
+use super::{Format, JsonArgs, ReachArgs, StoreIdArgs};
 
 /// Verify the audit log
 #[derive(clap::Args)]
@@ -57,4 +57,30 @@ pub(crate) enum AuditCommand {
         #[arg(short, long, value_name = "FORMAT")]
         output: Option<Format>,
     },
+}
+
+/// Open every record, and compare the store with its audit log
+///
+/// Needs the right `verify`. With a log, which needs the right `audit` or --public-key, secrets are
+/// found whose record is older than the log says, that are back after their deletion, that are gone,
+/// or that the log knows nothing of. Without one only damage is: a whole record that was put back
+/// opens, and only the log knows that there was a newer one.
+///
+/// In JSON it is `{"verified", "findings": [{"kind", "object", "path", "message"}], "records",
+/// "log"}`.
+#[derive(clap::Args)]
+pub(crate) struct VerifyStoreArgs {
+    #[command(flatten)]
+    pub(crate) store: StoreIdArgs,
+    /// A file of the audit log, the oldest first; `-` is stdin. May be given several times
+    #[arg(long, value_name = "FILE")]
+    pub(crate) audit: Vec<PathBuf>,
+    /// The key of the log, or a file with it; asked from the store if it is not given
+    #[arg(long, value_name = "KEY|FILE", requires = "audit")]
+    pub(crate) public_key: Option<String>,
+    /// The log's oldest files were thrown away: it need not know every secret
+    #[arg(long, requires = "audit")]
+    pub(crate) partial: bool,
+    #[command(flatten)]
+    pub(crate) json: JsonArgs,
 }

@@ -2,7 +2,7 @@
 
 use clap::Subcommand;
 
-use super::{JsonArgs, ReachArgs, StoreIdArgs};
+use super::{JsonArgs, ReachArgs, StoreIdArgs, VerifyStoreArgs};
 
 /// Look at the store itself, and seal it
 #[derive(clap::Args)]
@@ -41,4 +41,5 @@ pub(crate) enum StoreCommand {
         #[command(flatten)]
         json: JsonArgs,
     },
+    Verify(VerifyStoreArgs),
 }

@@ -181,6 +181,7 @@ fn usage_says_the_name_that_was_called(#[case] program: &str, #[case] expected: 
 #[case("store_seal", &["store", "seal"])]
 #[case("store_show", &["store", "show"])]
 #[case("store_status", &["store", "status"])]
+#[case("store_verify", &["store", "verify"])]
 #[case("validate", &["validate"])]
 #[case("completions", &["completions"])]
 #[case("version", &["version"])]

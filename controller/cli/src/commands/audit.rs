@@ -10,7 +10,7 @@ use watchword_audit::Report;
 use crate::{
     api::Store,
     args::{AuditArgs, AuditCommand, misuse},
-    audit::{self, JsonReport, is_ended},
+    audit::{self, JsonReport, is_verified},
     connect::connect,
     output::{Output, Told, WriteError, chain, printable},
 };
@@ -37,12 +37,6 @@ pub(super) async fn run(args: AuditArgs, output: &mut Output) -> anyhow::Result<
 fn read(files: &[PathBuf], key: &str, is_partial: bool) -> anyhow::Result<Report> {
     let key = audit::public_key(key).map_err(|error| misuse(&chain(&error)))?;
     Ok(audit::verify(files, key, is_partial, |_| {})?)
-}
-
-fn is_verified(report: &Report, closed: bool) -> bool {
-    // A file without a line of the log verifies nothing.
-    let is_something = !report.chains.is_empty();
-    is_something && report.is_verified() && (!closed || report.chains.iter().all(is_ended))
 }
 
 /// Prints chains and problems.
@@ -74,7 +68,7 @@ pub(super) fn print(report: &Report, output: &mut Output) -> Result<(), WriteErr
 }
 
 /// Says in one sentence how it went.
-fn conclude(report: &Report, verified: bool, output: &mut Output) -> anyhow::Result<()> {
+pub(super) fn conclude(report: &Report, verified: bool, output: &mut Output) -> anyhow::Result<()> {
     for place in &report.cut {
         output.warning(&format!("{}: the file ends within a line", report.place(*place)));
     }

@@ -1,5 +1,7 @@
 //! `watchword store …`: the store itself.
 
+mod verify;
+
 use crate::{
     api::{Backend, SealStatus, Store, StoreId},
     args::{ReachArgs, StoreArgs, StoreCommand, StoreIdArgs},
@@ -30,6 +32,7 @@ pub(super) async fn run(args: StoreArgs, output: &mut Output) -> anyhow::Result<
                 false => print_status(&store.id, &status, output)?,
             }
         }
+        StoreCommand::Verify(args) => return verify::run(args, reach, output).await,
     }
     Ok(())
 }
