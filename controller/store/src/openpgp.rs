@@ -10,9 +10,12 @@
 //! bounded: 64 KiB and 256 packets for a key, 64 KiB for a message.
 //!
 //! Below lies the crate `pgp`. Plaintext is handed to it in one piece only, which it encrypts in place;
-//! what it decrypts passes through its own buffers, which it does not wipe. Its RSA is not constant in
-//! time (RUSTSEC-2023-0071), so private keys must be used where nobody can measure many decryptions:
-//! on the machine of their owner, or once per unsealing.
+//! private keys that it parses, and what it decrypts, pass through buffers that it does not wipe. Its
+//! RSA is not constant in time (RUSTSEC-2023-0071), so private keys must be used where nobody can
+//! measure many decryptions: on the machine of their owner, or once per unsealing.
+//!
+//! Reading and judging a key takes some milliseconds, a hostile one of 64 KiB some seconds: servers
+//! do it on a thread that may block, as they make pairs.
 
 use std::io::Write;
 

@@ -7,8 +7,9 @@
 //!   in one step with the root key.
 //! - [`Collector`]: shares that have been given so far.
 //! - [`SealState`]: what the replicas of a store agree on. It is an object of its own, in the clear
-//!   and without secrets. Who can write to the back end can change it, and so seal or claim a
-//!   progress; unsealing still takes the shares.
+//!   and without secrets. Who can write to the back end can change it, and so seal the store or
+//!   claim a progress; unsealing still takes the shares, or the key that somebody chose to keep for
+//!   it.
 
 use serde::{Deserialize, Serialize};
 

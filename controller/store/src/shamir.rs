@@ -34,8 +34,11 @@ pub(crate) fn split(
 ) -> Result<Vec<Zeroizing<Vec<u8>>>, RandomError> {
     // The highest coefficient may be zero like any other: a polynomial of which that is excluded
     // would tell the holders of `threshold - 1` parts which key it is not.
-    let coefficients: Vec<Zeroizing<[u8; SECRET_BYTES]>> =
-        (1..threshold).map(|_| random::key()).collect::<Result<_, _>>()?;
+    // Reserved at once: with a part, a copy that a growing list leaves behind tells the secret.
+    let mut coefficients = Vec::with_capacity(usize::from(threshold));
+    for _ in 1..threshold {
+        coefficients.push(random::key()?);
+    }
     let places = places()?;
     Ok(places[..usize::from(parts)]
         .iter()

@@ -178,9 +178,12 @@ impl Call {
         version: u64,
         precondition: Precondition,
     ) -> Result<Response, Failure> {
-        let read = self.service.store.read(path, Some(version)).await;
-        let old = read.map_err(|error| read_failure(&error))?;
-        let version = self.write(path, &old.value, old.meta.content_type, precondition).await?;
+        // The store keeps the kind that the older version has.
+        let meta = self.meta(ContentType::Binary);
+        self.record(Decision::Attempted, None, None)?;
+        let written = self.service.store.roll_back(path, version, &meta, precondition).await;
+        let version = written.map_err(|error| write_failure(&error))?;
+        self.record(Decision::Allowed, Some(version), None)?;
         Ok((StatusCode::NO_CONTENT, etag(version)).into_response())
     }
 
@@ -290,6 +293,7 @@ fn write_failure(error: &WriteError) -> Failure {
         WriteError::Changed { .. } => said(ErrorCode::PreconditionFailed),
         WriteError::Exists { .. } => said(ErrorCode::AlreadyExists),
         WriteError::NotFound { path } => not_found(path),
+        WriteError::VersionNotFound { .. } => said(ErrorCode::NotFound),
         WriteError::Sealed => sealed(),
         WriteError::TooLarge { .. } => said(ErrorCode::TooLarge),
         WriteError::Access { source, .. } => {

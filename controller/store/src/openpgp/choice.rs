@@ -13,7 +13,8 @@
 //!    encryption.
 //!
 //! A revocation counts whenever it was made and for whatever reason. A signature from the future, by
-//! MD5 or RIPEMD-160, or with a critical part that is not understood, does not count.
+//! MD5 or RIPEMD-160, or with a critical part that is not understood, does not count. One by SHA-1
+//! does, as in GnuPG, unless it bears the marks of a collision.
 
 use pgp::composed::{SignedPublicKey, SignedPublicSubKey};
 use pgp::crypto::hash::HashAlgorithm;

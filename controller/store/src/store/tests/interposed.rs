@@ -1,6 +1,7 @@
 //! A back end in memory between whose calls a test can do something, or stop.
 
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
@@ -16,11 +17,26 @@ type Hook = (ObjectKind, Box<dyn FnOnce() + Send>);
 pub(super) struct Interposed {
     below: MemoryBackend,
     hook: Arc<Mutex<Option<Hook>>>,
+    deaf: Arc<AtomicBool>,
 }
 
 impl Interposed {
     pub(super) fn new(below: &MemoryBackend) -> Self {
-        Self { below: below.clone(), hook: Arc::default() }
+        Self { below: below.clone(), hook: Arc::default(), deaf: Arc::default() }
+    }
+
+    /// From the next change on, which happens, nothing answers.
+    pub(super) fn go_deaf_at_change(&self, kind: ObjectKind) {
+        let deaf = Arc::clone(&self.deaf);
+        self.before_change(kind, move || deaf.store(true, Ordering::Relaxed));
+    }
+
+    fn answer<T>(&self, answer: T, operation: &'static str) -> Result<T, BackendError> {
+        if self.deaf.load(Ordering::Relaxed) {
+            let source = "as the test asked".into();
+            return Err(BackendError::Unavailable { operation, source });
+        }
+        Ok(answer)
     }
 
     /// Runs `hook` before the next change of an object of this kind, in a thread of its own.
@@ -58,7 +74,7 @@ impl Backend for Interposed {
 
     async fn get(&self, name: &ObjectName) -> Result<Option<Stored>, BackendError> {
         Once(false).await;
-        self.below.get(name).await
+        self.answer(self.below.get(name).await?, "get")
     }
 
     async fn create(&self, name: &ObjectName, bytes: &[u8]) -> Result<Revision, BackendError> {
@@ -75,7 +91,7 @@ impl Backend for Interposed {
     ) -> Result<Revision, BackendError> {
         Once(false).await;
         self.run_hook(name);
-        self.below.replace(name, bytes, revision).await
+        self.answer(self.below.replace(name, bytes, revision).await?, "replace")
     }
 
     async fn delete(

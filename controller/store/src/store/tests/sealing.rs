@@ -113,6 +113,23 @@ fn a_rekeying_that_crashes_leaves_the_old_key_or_the_new_one() {
 }
 
 #[test]
+fn a_rekeying_of_which_nobody_can_say_whether_it_happened_says_so() {
+    let backend = MemoryBackend::default();
+    replica(&backend);
+    let interposed = interposed::Interposed::new(&backend);
+    let store = Store::new(interposed.clone(), config());
+    block_on(store.unseal(root_key())).unwrap();
+    interposed.go_deaf_at_change(ObjectKind::Keyring);
+    let new = RootKey::generate().unwrap();
+
+    let uncertain = block_on(store.rekey(&new, &custody()));
+
+    assert!(matches!(uncertain, Err(RekeyError::Uncertain(_))));
+    // Here it had happened.
+    block_on(Store::new(backend, config()).unseal(new)).unwrap();
+}
+
+#[test]
 fn a_sealed_store_has_no_keys_to_give_and_cannot_be_rekeyed() {
     let store = replica(&MemoryBackend::default());
     assert!(store.root_key().unwrap().is_same(&root_key()));
