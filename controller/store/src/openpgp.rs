@@ -6,7 +6,7 @@
 //! its lower-case hex.
 //!
 //! A public key is judged before anything is encrypted to it: [`PublicKey::parse`] chooses the part
-//! that encrypts by verified signatures ([`choice`]), and refuses a key that has none. Input is
+//! that encrypts by verified signatures (see the module `choice`), and refuses a key that has none. Input is
 //! bounded: 64 KiB and 256 packets for a key, 64 KiB for a message.
 //!
 //! Below lies the crate `pgp`. Plaintext is handed to it in one piece only, which it encrypts in place;

@@ -1,7 +1,7 @@
 //! The root key: the one key that opens everything, and that the store never keeps.
 //!
 //! It opens the keyring and nothing else. People and unsealers carry it as [`Share`]s: one of one,
-//! which is the key itself, or any number of which a threshold gives it back ([`crate::shamir`]).
+//! which is the key itself, or any number of which a threshold gives it back (the module `shamir`).
 
 use hkdf::Hkdf;
 use secrecy::{ExposeSecret, SecretBox};

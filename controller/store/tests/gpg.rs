@@ -423,6 +423,31 @@ fn no_bit_of_a_signature_can_be_changed() {
 }
 
 #[test]
+fn whatever_byte_of_a_key_is_changed_nothing_is_encrypted_to_another() {
+    let gpg = Gpg::new();
+    for parameters in [RSA, CURVE_25519] {
+        let good = gpg.export(&gpg.make(parameters));
+        let key = parse(&good).unwrap();
+        // The id stands behind a header of two or three bytes and the version.
+        let recipient = |key: &PublicKey| {
+            let message = key.encrypt(b"x").unwrap();
+            let start = if message[1] < 192 { 3 } else { 4 };
+            message[start..start + 8].to_vec()
+        };
+
+        for byte in 0..good.len() {
+            let mut changed = good.clone();
+            changed[byte] ^= 1 << (byte % 8);
+            // What is not signed may differ: hints in signatures, the length in bits of a number.
+            if let Ok(changed) = parse(&changed) {
+                assert_eq!(changed.fingerprint(), key.fingerprint(), "byte {byte}");
+                assert_eq!(recipient(&changed), recipient(&key), "byte {byte}");
+            }
+        }
+    }
+}
+
+#[test]
 fn a_subkey_that_may_sign_has_to_confirm_that_it_belongs_to_the_key() {
     let gpg = Gpg::new();
     let good = packets(&gpg.export(&gpg.make(RSA_SIGNING_SUBKEY)));
