@@ -23,6 +23,8 @@ use crate::secret::{MAX_VALUE_BYTES, Value};
 use crate::share::Share;
 use crate::store::{Config, Initialized, Precondition, ReadError, Store, UnsealError, WriteError};
 
+mod terms;
+
 /// Checks all promises of a back end. `replica` makes one more connection to the same, empty data.
 ///
 /// # Panics
@@ -33,6 +35,7 @@ pub async fn run<B: Backend>(replica: impl Fn() -> B) {
     contention(&replica).await;
     stores(&replica).await;
     writers(&replica).await;
+    terms::terms(&replica).await;
 }
 
 /// So many unsealed replicas of one store, which is initialised if need be, and which keeps a

@@ -296,8 +296,8 @@ pub enum VerifyError {
 /// Why a secret could not be written.
 #[derive(Debug, thiserror::Error)]
 pub enum WriteError {
-    /// Something stored could not be reached. If the back end was unavailable, the value may have
-    /// been written nonetheless.
+    /// Something stored could not be reached. If the back end was unavailable, or the store rekeyed
+    /// at that moment, the value may have been written nonetheless.
     #[error("cannot write `{path}`")]
     Access {
         /// The secret.

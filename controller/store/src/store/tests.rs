@@ -78,6 +78,13 @@ fn a_back_end_in_memory_conforms() {
 }
 
 #[test]
+fn a_back_end_that_makes_everybody_wait_conforms() {
+    let backend = MemoryBackend::default();
+
+    block_on(conformance::run(|| interposed::Interposed::new(&backend)));
+}
+
+#[test]
 fn futures_can_move_between_threads() {
     fn is_send<T: Send>(future: T) -> T {
         future

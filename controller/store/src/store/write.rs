@@ -25,8 +25,8 @@ impl<B: Backend> Store<B> {
     ///
     /// # Errors
     ///
-    /// [`WriteError`]. After `Access` with an unavailable back end the value may have been written;
-    /// all other errors mean that it has not.
+    /// [`WriteError`]. After `Access` the value may have been written; all other errors mean that it
+    /// has not.
     pub async fn write(
         &self,
         path: &SecretPath,
