@@ -63,7 +63,8 @@ pub use path::{MAX_PATH_BYTES, ParsePathError, SecretPath};
 pub use random::RandomError;
 pub use root_key::{ROOT_KEY_BYTES, RootKey};
 pub use seal::{
-    Collector, Custody, Given, Intent, ParseSealStateError, SealConfig, SealConfigError, SealState,
+    Collector, Custody, Given, Intent, ParseSealStateError, Rotation, SealConfig, SealConfigError,
+    SealState,
 };
 pub use secret::{MAX_VALUE_BYTES, Value};
 pub use shamir::CombineError;

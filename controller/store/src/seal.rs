@@ -198,9 +198,20 @@ pub struct SealState {
     /// When, in seconds since 1970 UTC.
     #[serde(default)]
     pub changed: i64,
+    /// What is to be done about the terms in the background; whoever runs the ceremonies goes on
+    /// with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rotation: Option<Rotation>,
     /// What this release does not know, and keeps.
     #[serde(flatten)]
     pub unknown: serde_json::Map<String, serde_json::Value>,
+}
+
+/// A rotation whose records are yet to be rewrapped.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Rotation {
+    /// Whether the older terms are to be destroyed then.
+    pub retire: bool,
 }
 
 /// Whether a store should be open. Only explicit operations change it.
