@@ -82,6 +82,9 @@ pub struct AllArgs {
     /// How the audit log is kept.
     #[command(flatten)]
     pub audit: AuditArgs,
+    /// The other replicas of the store.
+    #[command(flatten)]
+    pub peers: PeerArgs,
     /// What injected pods run.
     #[command(flatten)]
     pub agent: AgentArgs,
@@ -128,6 +131,9 @@ pub struct StoreArgs {
     /// How the audit log is kept.
     #[command(flatten)]
     pub audit: AuditArgs,
+    /// The other replicas.
+    #[command(flatten)]
+    pub peers: PeerArgs,
 }
 
 /// How the audit log is kept. It always goes to standard output.
@@ -177,6 +183,20 @@ pub enum OnFailure {
     Continue,
     /// It fails
     Refuse,
+}
+
+/// How the replicas of the store talk to each other.
+#[derive(Clone, Debug, clap::Args)]
+pub struct PeerArgs {
+    /// HTTPS address for the other replicas of the store, which listen on the same port
+    #[arg(long, default_value = "0.0.0.0:8445", value_name = "ADDRESS")]
+    pub peer_address: SocketAddr,
+    /// Folder with ca.crt, the authorities by which the other replicas are known
+    #[arg(long, default_value = "/ca", value_name = "DIR")]
+    pub peer_ca_dir: PathBuf,
+    /// File with a token of audience watchword-peer, for the other replicas
+    #[arg(long, default_value = PEER_TOKEN_FILE, value_name = "FILE")]
+    pub peer_token_file: PathBuf,
 }
 
 /// What role `webhook` takes.
@@ -261,6 +281,9 @@ impl PullPolicy {
         }
     }
 }
+
+/// Where the manifests project the store's token for its other replicas.
+const PEER_TOKEN_FILE: &str = "/var/run/secrets/watchword/peer";
 
 /// Where the manifests project the controller's token for the store.
 const TOKEN_FILE: &str = "/var/run/secrets/watchword/token";

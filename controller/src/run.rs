@@ -109,12 +109,14 @@ fn start(role: RoleArgs, shared: &Shared) -> Vec<BoxFuture<'static, Result<(), R
                 store_tls_dir,
                 file,
                 audit,
+                peers,
                 agent,
                 trust,
                 token_file,
             } = args;
             let controller = ControllerArgs { trust: trust.clone(), token_file };
-            let store = StoreArgs { address: store_address, tls_dir: store_tls_dir, file, audit };
+            let store =
+                StoreArgs { address: store_address, tls_dir: store_tls_dir, file, audit, peers };
             let webhook =
                 WebhookArgs { address: webhook_address, tls_dir: webhook_tls_dir, agent, trust };
             vec![

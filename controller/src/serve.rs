@@ -2,8 +2,10 @@
 //!
 //! It answers agents (`/v1/resolve`), the controller's question whether references could be read
 //! (`/v1/check`), and people (`/secrets/v1`, the API of DC/OS' Secret Store). Sealed, it answers
-//! too: 503 and `sealed`, so that whoever waits hears why.
+//! too: 503 and `sealed`, so that whoever waits hears why. Its replicas hand the root key to each
+//! other on a port of their own.
 
+use std::convert::Infallible;
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -26,27 +28,37 @@ use watchword_store::{AnyBackend, Config, SecretPath, Store};
 use crate::args::StoreArgs;
 use crate::follow::follow;
 use crate::guard;
+use crate::leadership::{Lease, Timing};
 use crate::shared::Shared;
+use crate::shutdown::Shutdown;
 use crate::tls::{self, ServeTls};
 
 use self::audit::{Audit, Cause, Decision, Entry, Event, Subject};
 use self::authenticate::{People, Person};
 use self::authorize::Grants;
 use self::budget::Budget;
+use self::ceremony::lead;
+use self::peer::Peers;
+use self::seal::Seal;
 use self::throttle::{Source, Throttle};
 
 mod audit;
 mod authenticate;
 mod authorize;
+mod auto_unseal;
 mod budget;
+mod ceremony;
 mod check;
 mod client_ca;
 mod evidence;
 mod failure;
 mod lineage;
+mod peer;
 mod permit;
 mod recent;
+mod report;
 mod resolve;
+mod seal;
 mod secrets_api;
 mod throttle;
 mod unseal;
@@ -68,6 +80,8 @@ pub struct Service {
     /// The sealed store.
     pub(crate) store: Store<AnyBackend>,
     resolvers: Cache<SecretResolver>,
+    /// The root key, the other replicas, and what this one does while it leads.
+    seal: Seal,
     spaces: Cache<Space>,
     stores: Cache<SecretStore>,
     grants: Grants,
@@ -214,7 +228,7 @@ pub enum ServeError {
 ///
 /// The address cannot be listened on, or the file back end cannot be opened.
 pub async fn run(args: StoreArgs, shared: Shared) -> Result<(), ServeError> {
-    let StoreArgs { address, tls_dir, file, audit } = args;
+    let StoreArgs { address, tls_dir, file, audit, peers } = args;
     let backend = match file {
         None => {
             AnyBackend::Kubernetes(KubernetesBackend::new(shared.client.clone(), &shared.namespace))
@@ -231,6 +245,12 @@ pub async fn run(args: StoreArgs, shared: Shared) -> Result<(), ServeError> {
         controller: format!("system:serviceaccount:{}:{}", shared.namespace, names::CONTROLLER),
         store: Store::new(backend, Config::default()),
         resolvers: follow(&shared),
+        seal: Seal::new(Peers::new(
+            shared.client.clone(),
+            &shared.namespace,
+            &shared.identity,
+            &peers,
+        )),
         spaces: follow(&shared),
         stores: follow(&shared),
         grants: Grants::new(),
@@ -241,19 +261,56 @@ pub async fn run(args: StoreArgs, shared: Shared) -> Result<(), ServeError> {
     tokio::spawn(client_ca::follow(shared.client.clone(), client_ca, shared.shutdown.clone()));
     // One task after the other: of two that wait for one cache, kube wakes only the last.
     let known = report_caches(service.clone(), shared.clone());
-    tokio::spawn(unseal::keep_unsealed(service.clone(), shared.clone(), known));
+    tokio::spawn(unseal::follow(service.clone(), shared.clone(), known));
     tokio::spawn(audit::keep_signed(service.clone(), shared.clone()));
-    let served = tls::serve(ServeTls {
+    let public = tls::serve(ServeTls {
         address,
         client_ca: Some(authorities),
-        readiness: shared.readiness,
+        readiness: shared.readiness.clone(),
         router: router(service.clone()),
-        shutdown: shared.shutdown,
+        shutdown: shared.shutdown.clone(),
+        tls_dir: tls_dir.clone(),
+    });
+    // Peers are served until one of them holds the key.
+    let (release, released) = Shutdown::channel();
+    let among_peers = tls::serve(ServeTls {
+        address: peers.peer_address,
+        client_ca: None,
+        readiness: shared.readiness.clone(),
+        router: peer::channel::router(service.clone()),
+        shutdown: released,
         tls_dir,
-    })
-    .await;
+    });
+    let key = async {
+        unseal::leave_key_behind(&service, &shared.shutdown).await;
+        release.request();
+        Ok(())
+    };
+    let ceremonies = async {
+        let Ok(()) =
+            lease(&shared).lead(&shared.shutdown, || hold_ceremonies(service.clone())).await;
+        Ok(())
+    };
+    let served = tokio::try_join!(public, among_peers, key, ceremonies);
     service.audit.close();
-    served.map_err(ServeError::Listen)
+    served.map(drop).map_err(ServeError::Listen)
+}
+
+/// Who holds it runs the ceremonies.
+fn lease(shared: &Shared) -> Lease {
+    Lease {
+        client: shared.client.clone(),
+        identity: shared.identity.clone(),
+        name: names::STORE,
+        namespace: shared.namespace.clone(),
+        timing: Timing::default(),
+    }
+}
+
+/// Runs the ceremonies as long as this replica holds the lease.
+async fn hold_ceremonies(service: Arc<Service>) -> Result<(), Infallible> {
+    lead::lead(service).await;
+    Ok(())
 }
 
 fn router(service: Arc<Service>) -> Router {

@@ -35,7 +35,7 @@ pub use sealed_record::{SealedRecord, SealedRecordSpec};
 pub use secret_resolver::{SecretResolver, SecretResolverSpec, StoreResolver};
 pub use secret_store::{
     AutoUnseal, Backend, FileBackend, KubernetesBackend, SecretRef, SecretStore, SecretStoreSpec,
-    SecretStoreStatus,
+    SecretStoreStatus, StoreReplica,
 };
 pub use space::{Space, SpaceSpec, SpaceStatus};
 pub use status::ReferenceStatus;

@@ -1,7 +1,8 @@
 //! SecretStore: where the sealed store keeps its records and how it is unsealed.
 //!
-//! One object counts, `default`. What does not work yet has no field: shares, PGP keys and further
-//! back ends appear in the schema together with their code.
+//! One object counts, `default`. What does not work yet has no field: further back ends appear in
+//! the schema together with their code. Whether the store should be open is not here: that is its
+//! own record, which no one who keeps objects in Git reverts.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{CustomResource, KubeSchema};
@@ -35,7 +36,13 @@ use serde::{Deserialize, Serialize};
     ),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     validation = Rule::new("self.metadata.name == 'default'")
-        .message("only one SecretStore counts, and its name is `default`")
+        .message("only one SecretStore counts, and its name is `default`"),
+    validation = Rule::new("!has(self.spec.pgpKeys) || !has(self.spec.autoUnseal)")
+        .message("with pgpKeys the shares are for people: autoUnseal could not open the store"),
+    validation = Rule::new(
+        "has(self.spec.pgpKeys) || (!has(self.spec.shares) && !has(self.spec.threshold))"
+    )
+    .message("shares and threshold go with pgpKeys")
 )]
 #[cfg_attr(test, kube(cel))]
 #[serde(rename_all = "camelCase")]
@@ -46,6 +53,18 @@ pub struct SecretStoreSpec {
     /// How the store unseals itself; by hand when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub auto_unseal: Option<AutoUnseal>,
+    /// How many shares the root key is split into when a new store initialises itself.
+    #[schemars(range(min = 1, max = 255))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shares: Option<i64>,
+    /// How many of the shares open the store.
+    #[schemars(range(min = 1, max = 255))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub threshold: Option<i64>,
+    /// OpenPGP public keys (base64), one for each share: a new store initialises itself for them.
+    #[schemars(length(min = 1, max = 255), inner(length(min = 1, max = 65536)))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pgp_keys: Option<Vec<String>>,
     /// Who may read a secret without a path: `Everyone` (when absent, DC/OS' rule) or `Nobody`.
     #[x_kube(
         validation = Rule::new("self in ['Everyone', 'Nobody']")
@@ -93,7 +112,8 @@ pub struct FileBackend {
 #[derive(Clone, Debug, Default, Deserialize, Eq, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AutoUnseal {
-    /// A Secret that keeps the root key: as safe as its namespace, which must not be Watchword's.
+    /// A Secret that keeps the private key the root key is encrypted to: the seal is as safe as its
+    /// namespace, which must not be Watchword's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub secret: Option<SecretRef>,
 }
@@ -127,6 +147,32 @@ pub struct SecretStoreStatus {
     /// Whether the store refuses to read and write.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sealed: Option<bool>,
+    /// How many shares there are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shares: Option<i64>,
+    /// How many of them open the store.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub threshold: Option<i64>,
+    /// How many have been given since it was sealed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub progress: Option<i64>,
+    /// The fingerprints of the OpenPGP keys that the shares are encrypted to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fingerprints: Vec<String>,
+    /// The replicas of the store.
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub replicas: Vec<StoreReplica>,
+}
+
+/// One replica of the store.
+#[derive(Clone, Debug, Default, Deserialize, Eq, KubeSchema, PartialEq, Serialize)]
+pub struct StoreReplica {
+    /// Its pod's name.
+    pub name: String,
+    /// Whether it holds no key; absent if it does not answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sealed: Option<bool>,
 }
 
 #[cfg(test)]
@@ -145,6 +191,7 @@ mod tests {
     #[case::nothing(json!({}))]
     #[case::kubernetes(json!({"backend": {"kubernetes": {}}, "rootSecrets": "Nobody"}))]
     #[case::file(json!({"backend": {"file": {"path": "/var/lib/watchword/store"}}}))]
+    #[case::shares(json!({"shares": 1, "threshold": 1, "pgpKeys": ["mQINBF"]}))]
     fn a_store_may_say_little(#[case] spec: Value) {
         assert_eq!(complaint("default", spec), None);
     }
@@ -153,6 +200,12 @@ mod tests {
     #[case("other", json!({}), "its name is `default`")]
     #[case("default", json!({"backend": {}}), "exactly one of kubernetes, file must be set")]
     #[case("default", json!({"rootSecrets": "Some"}), "rootSecrets must be Everyone or Nobody")]
+    #[case("default", json!({"shares": 3, "threshold": 2}), "shares and threshold go with pgpKeys")]
+    #[case(
+        "default",
+        json!({"pgpKeys": ["mQINBF"], "autoUnseal": {}}),
+        "autoUnseal could not open the store"
+    )]
     fn a_broken_rule_says_so(#[case] name: &str, #[case] spec: Value, #[case] message: &str) {
         let complaint = complaint(name, spec).unwrap();
 

@@ -152,7 +152,6 @@ impl Audit {
 
     /// The store has been unsealed: from now on the log is signed with the key of this seed, and so
     /// is what stands in it already.
-    #[allow(dead_code, reason = "the ceremonies call it")]
     pub(super) fn unsealed(&self, seed: Zeroizing<[u8; 32]>) {
         let time = Timestamp::now();
         let mut sinks = self.lock();
@@ -172,7 +171,6 @@ impl Audit {
     }
 
     /// The store is about to be sealed: what stands in the log is signed, and the key is dropped.
-    #[allow(dead_code, reason = "the ceremonies call it")]
     pub(super) fn sealing(&self) {
         let mut sinks = self.lock();
         sinks.all.iter_mut().for_each(|sink| sink.seal(Timestamp::now()));

@@ -17,6 +17,7 @@ use axum::http::{HeaderMap, header};
 use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec, UserInfo};
 use kube::Client;
 use kube::api::{Api, PostParams};
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use watchword_core::claim::Claim;
 use watchword_protocol::{CHECK_AUDIENCE, ErrorCode, audience};
@@ -24,13 +25,14 @@ use watchword_protocol::{CHECK_AUDIENCE, ErrorCode, audience};
 use super::Service;
 use super::audit::Event;
 use super::failure::Failure;
+use super::peer::PeerClaim;
 use super::recent::Recent;
 use super::throttle::Source;
 use crate::listen::Peer;
 use crate::tls::ClientIdentity;
 
 /// Someone who talks to the Secrets API, as the API server knows them.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub(super) struct Person {
     /// The user's name.
     pub user: String,
@@ -67,7 +69,28 @@ pub(super) async fn container(
     token: &str,
     container: &str,
 ) -> Result<Claim, Failure> {
-    let user = review(client, token, Some(audience(container))).await?.ok_or_else(refused)?;
+    let pod = bound_pod(client, token, audience(container)).await?;
+    Ok(Claim {
+        namespace: pod.namespace,
+        pod: pod.pod,
+        pod_uid: pod.uid,
+        service_account: pod.service_account,
+        container: container.to_owned(),
+    })
+}
+
+/// The pod that says that it is another replica of the store.
+///
+/// # Errors
+///
+/// As for [`container`].
+pub(super) async fn peer(client: &Client, token: &str) -> Result<PeerClaim, Failure> {
+    bound_pod(client, token, PEER_AUDIENCE.to_owned()).await
+}
+
+/// The pod that a token is bound to.
+async fn bound_pod(client: &Client, token: &str, audience: String) -> Result<PeerClaim, Failure> {
+    let user = review(client, token, Some(audience)).await?.ok_or_else(refused)?;
     let account = user.username.unwrap_or_default();
     let (namespace, service_account) = account
         .strip_prefix("system:serviceaccount:")
@@ -79,12 +102,11 @@ pub(super) async fn container(
         // Absent: a token that is bound to no pod. Nobody could tell whose it is.
         values.and_then(|values| values.first()).cloned().ok_or_else(refused)
     };
-    Ok(Claim {
+    Ok(PeerClaim {
         namespace: namespace.to_owned(),
-        pod: bound("pod-name")?,
-        pod_uid: bound("pod-uid")?,
         service_account: service_account.to_owned(),
-        container: container.to_owned(),
+        pod: bound("pod-name")?,
+        uid: bound("pod-uid")?,
     })
 }
 
@@ -244,6 +266,9 @@ async fn review(
 fn refused() -> Failure {
     Failure::new(ErrorCode::Unauthenticated, "the token is not good for this")
 }
+
+/// The audience of tokens by which the store's replicas know each other.
+const PEER_AUDIENCE: &str = "watchword-peer";
 
 /// The audience of tokens that people have made for Watchword.
 const AUDIENCE: &str = "watchword";

@@ -10,6 +10,7 @@
 //!   │      ├─ condition       `If-Match`, `If-None-Match`
 //!   │      └─ representation  `Accept`, `Content-Type`, bodies
 //!   ├─ stores     stores and their health
+//!   ├─ ceremony   (beside this module) what is done with the root key
 //!   └─ openapi    the document
 //! ```
 //!

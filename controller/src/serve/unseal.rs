@@ -1,179 +1,233 @@
-//! Unsealing: how this replica comes by the root key.
+//! The loop by which a replica comes to hold the key that it should hold, or to drop it.
 //!
-//! `autoUnseal.secret` of the SecretStore names a Secret in another namespace that keeps the root
-//! key's one share, as lower-case hex. That is a convenience, exactly as safe as that namespace.
-//! Without it the store stays sealed.
-//!
-//! A new store is initialised on the way. The share is kept before the keyring is made, so a crash
-//! between the two loses nothing, and of two replicas that begin at once both end with one key.
+//! Every two seconds, and whenever the bell rings, it looks at what is recorded, at its own key and,
+//! where that matters, at its peers, and does what [`super::ceremony`] decides. A replica is Ready
+//! when it holds the key, or when no peer does: then it answers `sealed`, so that clients hear why
+//! and someone can unseal. Not Ready is one that a peer could give the key to and has not yet.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
-use jiff::Timestamp;
-use k8s_openapi::ByteString;
-use k8s_openapi::api::core::v1::Secret;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::Client;
-use kube::api::{Api, Patch, PatchParams, PostParams};
-use serde_json::json;
-use tracing::{info, warn};
-use watchword_crds::{SecretRef, SecretStore, names};
-use watchword_store::{
-    Custody, InitializeError, Initialized, RandomError, RootKey, SealConfig, Share, UnsealError,
-};
-use zeroize::Zeroize;
+use futures::future::join_all;
+use tokio::time::{Instant, sleep, timeout_at};
+use tracing::{debug, info, warn};
+use watchword_store::{AccessError, BackendError, UnsealError};
 
 use super::Service;
+use super::audit::{Event, Subject};
+use super::auto_unseal::{self, AutoUnsealError};
+use super::ceremony::{Key, Step, View};
+use super::failure::Failure;
+use super::peer::{Peer, PeerError, Replicas};
+use super::seal::{Gate, about};
 use crate::chain::Chain;
+use crate::readiness::Condition;
 use crate::shared::Shared;
+use crate::shutdown::Shutdown;
 
-/// Unseals the store if it is sealed and may be, again and again until the shutdown; begins when
-/// `known` is over, by which time the settings are.
-pub(super) async fn keep_unsealed(
-    service: Arc<Service>,
-    shared: Shared,
-    known: impl Future<Output = ()>,
-) {
+/// Follows what is recorded until the shutdown; begins when `known` is over, by which time the
+/// settings are.
+pub(super) async fn follow(service: Arc<Service>, shared: Shared, known: impl Future<Output = ()>) {
     let condition = shared.readiness.condition("seal");
     // Not yet knowing the settings is not the same as settings that leave the store sealed.
     known.await;
+    let mut said = String::new();
     loop {
-        match attempt(&service, &shared).await {
-            // Sealed and nothing to do about it is Ready as well: clients reach someone who says
-            // `sealed`, and someone can unseal.
-            Ok(State::Sealed | State::Unsealed) => condition.met(),
-            Err(error) => {
-                condition.unmet(Chain(&error).to_string());
-            }
+        let looked = look(&service).await;
+        // What has been done may have been the first of two things.
+        let again = matches!(&looked, Ok(step) if *step != Step::Rest);
+        report(looked, &condition, &mut said);
+        if again && !shared.shutdown.is_requested() {
+            continue;
         }
         tokio::select! {
             () = shared.shutdown.requested() => return,
-            () = tokio::time::sleep(INTERVAL) => {}
+            () = service.seal.bell.notified() => {}
+            () = sleep(INTERVAL) => {}
         }
     }
 }
 
-enum State {
-    Sealed,
-    Unsealed,
+fn report(looked: Result<Step, LookError>, condition: &Condition, said: &mut String) {
+    let error = match looked {
+        Ok(Step::Rest) => {
+            said.clear();
+            return condition.met();
+        }
+        Ok(_) => return,
+        Err(error) => error,
+    };
+    let text = Chain(&error).to_string();
+    if error.leaves_it_sealed() {
+        // Nobody else holds the key either, and people can still bring their shares.
+        condition.met();
+        if *said != text {
+            warn!(error = text, "the store stays sealed");
+        }
+        *said = text;
+    } else {
+        condition.unmet(text);
+    }
 }
 
-/// Why an attempt failed. No variant holds anything of a key.
+/// Why a look around did not end well. No variant holds anything of a key.
 #[derive(Debug, thiserror::Error)]
-enum AttemptError {
-    #[error("cannot initialise the store")]
-    Initialize(#[from] InitializeError),
-    #[error("cannot read or keep the share in Secret {namespace}/{name}")]
-    Secret {
-        namespace: String,
-        name: String,
+enum LookError {
+    #[error("cannot read the keyring")]
+    Access(#[from] AccessError),
+    #[error("cannot read the keyring")]
+    Backend(#[from] BackendError),
+    #[error("{}", .0.message)]
+    Failure(Failure),
+    #[error("cannot take the key over from `{peer}`")]
+    Fetch {
+        peer: String,
         #[source]
-        source: kube::Error,
+        source: PeerError,
     },
-    #[error("Secret {namespace}/{name} holds no share of a root key")]
-    Share { namespace: String, name: String },
-    #[error("cannot make a root key")]
-    Random(#[from] RandomError),
-    #[error("cannot unseal the store")]
-    Unseal(#[from] UnsealError),
+    #[error("this replica runs in no pod, so that no other gives it the key")]
+    NoPod,
+    #[error("cannot open the store as its settings say")]
+    Settings(#[from] AutoUnsealError),
+    #[error("the key that `{peer}` gave does not open the store")]
+    WrongKey {
+        peer: String,
+        #[source]
+        source: UnsealError,
+    },
 }
 
-async fn attempt(service: &Service, shared: &Shared) -> Result<State, AttemptError> {
-    if !service.store.is_sealed() {
-        return Ok(State::Unsealed);
+impl LookError {
+    /// Whether it is only about opening without people.
+    fn leaves_it_sealed(&self) -> bool {
+        matches!(self, Self::Settings(_))
     }
-    let Some(settings) = service.settings() else { return Ok(State::Sealed) };
-    let auto_unseal = settings.spec.auto_unseal.as_ref();
-    let Some(reference) = auto_unseal.and_then(|auto| auto.secret.as_ref()) else {
-        return Ok(State::Sealed);
+}
+
+impl From<Failure> for LookError {
+    fn from(failure: Failure) -> Self {
+        Self::Failure(failure)
+    }
+}
+
+/// Looks around once and does what is to be done.
+async fn look(service: &Service) -> Result<Step, LookError> {
+    // Peers are asked before the gate, because they may take their time; what they say is only a
+    // hint, as it may not be true any more.
+    let (holder, own_uid) = match view(service).await?.asks_peers() {
+        true => holder(service).await,
+        false => (None, None),
     };
-    let root_key = kept_key(&shared.client, reference).await?;
-    let created = Timestamp::now().as_second();
-    if service.store.initialize(&root_key, &Custody::default(), created).await? == Initialized::Now
-    {
-        info!("initialised the store");
+    let gate = service.seal.gate().await;
+    let view = View { peer_holds: holder.is_some(), ..view(service).await? };
+    let step = view.step();
+    match (step, holder) {
+        (Step::Fetch, Some(peer)) => fetch(service, &gate, &peer, own_uid).await?,
+        (Step::Drop, _) => service.drop_key_at(&gate, Subject::Store {}),
+        (Step::Initialize, _) => auto_unseal::initialize(service, &gate).await?,
+        (Step::Open, _) => auto_unseal::open(service, &gate).await?,
+        (Step::Fetch | Step::Rest, _) => {}
     }
-    service.store.unseal(root_key).await?;
-    info!("unsealed the store");
-    report(&shared.client).await;
-    match service.store.sweep().await {
-        Ok(0) => {}
-        Ok(objects) => info!(objects, "removed what interrupted writes had left"),
-        Err(error) => warn!(error = %Chain(&error), "cannot remove what interrupted writes left"),
-    }
-    Ok(State::Unsealed)
+    Ok(step)
 }
 
-/// The root key that the Secret keeps; a new one, kept first, when there is no such Secret.
-async fn kept_key(client: &Client, reference: &SecretRef) -> Result<RootKey, AttemptError> {
-    let SecretRef { namespace, name } = reference;
-    let failed =
-        |source| AttemptError::Secret { namespace: namespace.clone(), name: name.clone(), source };
-    let api: Api<Secret> = Api::namespaced(client.clone(), namespace);
-    if let Some(secret) = api.get_opt(name).await.map_err(failed)? {
-        return parse(secret, reference);
-    }
-    let root_key = RootKey::generate()?;
-    let mut shares = root_key.split(SealConfig::default())?;
-    let share = shares.swap_remove(0).to_hex();
-    let share = ByteString(share.as_bytes().to_vec());
-    let mut secret = Secret {
-        metadata: ObjectMeta { name: Some(name.clone()), ..ObjectMeta::default() },
-        data: Some(BTreeMap::from([(SHARE_KEY.to_owned(), share)])),
-        immutable: Some(true),
-        type_: Some("watchword.dev/root-key-share".to_owned()),
-        ..Secret::default()
-    };
-    let created = api.create(&PostParams::default(), &secret).await;
-    wipe(&mut secret);
-    match created {
-        Ok(mut created) => {
-            wipe(&mut created);
-            Ok(root_key)
-        }
-        // Another replica was faster: its key is the key.
-        Err(kube::Error::Api(status)) if status.code == 409 => {
-            parse(api.get(name).await.map_err(failed)?, reference)
-        }
-        Err(error) => Err(failed(error)),
-    }
-}
-
-fn parse(mut secret: Secret, reference: &SecretRef) -> Result<RootKey, AttemptError> {
-    let share = secret.data.as_ref().and_then(|data| data.get(SHARE_KEY));
-    let text = share.and_then(|share| std::str::from_utf8(&share.0).ok());
-    let root_key = text
-        .and_then(|text| Share::parse(text).ok())
-        .and_then(|share| RootKey::combine(&[share]).ok());
-    wipe(&mut secret);
-    root_key.ok_or_else(|| AttemptError::Share {
-        namespace: reference.namespace.clone(),
-        name: reference.name.clone(),
+/// What this replica knows without its peers.
+async fn view(service: &Service) -> Result<View, LookError> {
+    let key = service.key().await?;
+    let settings = service.settings();
+    let opens_itself = settings.as_deref().is_some_and(auto_unseal::opens_itself);
+    let initializes_itself = settings.as_deref().is_some_and(auto_unseal::initializes_itself);
+    Ok(View {
+        initialized: key != Key::Absent || service.store.is_initialized().await?,
+        intent: service.seal_state().await?.intent,
+        key,
+        peer_holds: false,
+        initializes_itself,
+        opens_itself,
     })
 }
 
-fn wipe(secret: &mut Secret) {
-    secret.data.iter_mut().flatten().for_each(|(_, bytes)| bytes.0.zeroize());
+/// A peer that says that it holds the present key, and the uid of our own pod.
+async fn holder(service: &Service) -> (Option<Peer>, Option<String>) {
+    let peers = &service.seal.peers;
+    let Replicas { others, own_uid } = match peers.replicas().await {
+        Ok(replicas) => replicas,
+        Err(error) => {
+            warn!(error = %Chain(&error), "cannot look for other replicas");
+            return (None, None);
+        }
+    };
+    let asked = join_all(others.iter().map(|peer| peers.state(peer))).await;
+    let mut holder = None;
+    for (peer, state) in others.into_iter().zip(asked) {
+        match state {
+            Ok(state) if state.holds => holder = holder.or(Some(peer)),
+            Ok(_) => {}
+            // One that starts or has just ended, mostly.
+            Err(error) => debug!(error = %Chain(&error), "cannot ask another replica"),
+        }
+    }
+    (holder, own_uid)
 }
 
-/// Says in the SecretStore's status that the store is open. For people: nothing decides by it.
-async fn report(client: &Client) {
-    let status = json!({
-        "apiVersion": "watchword.dev/v1alpha1",
-        "kind": "SecretStore",
-        "status": {"initialized": true, "sealed": false},
+async fn fetch(
+    service: &Service,
+    gate: &Gate<'_>,
+    peer: &Peer,
+    own_uid: Option<String>,
+) -> Result<(), LookError> {
+    let own_uid = own_uid.ok_or(LookError::NoPod)?;
+    let name = || peer.name.clone();
+    let key = service.seal.peers.fetch(peer, &own_uid).await;
+    let key = key.map_err(|source| LookError::Fetch { peer: name(), source })?;
+    let taken = service.take_key(gate, key).await;
+    taken.map_err(|source| LookError::WrongKey { peer: name(), source })?;
+    info!(peer = peer.name, "another replica gave the key");
+    said_to_be_open(service, gate)
+}
+
+/// Writes the audit line; what the log does not know of is undone.
+fn said_to_be_open(service: &Service, gate: &Gate<'_>) -> Result<(), LookError> {
+    let written = service.record(&about(Event::Unseal, Subject::Store {}));
+    if written.is_err() {
+        service.drop_key_at(gate, Subject::Store {});
+    }
+    Ok(written?)
+}
+
+/// Waits, once the shutdown is requested, until a peer holds the key that would otherwise be gone
+/// with this replica: as long as there is a peer that could come to hold it, and time.
+pub(super) async fn leave_key_behind(service: &Service, shutdown: &Shutdown) {
+    shutdown.requested().await;
+    let deadline = Instant::now() + LAST_WAIT;
+    let waited = timeout_at(deadline, async {
+        while matters(service).await {
+            sleep(LAST_INTERVAL).await;
+        }
     });
-    let parameters = PatchParams::apply(names::FIELD_MANAGER).force();
-    let api: Api<SecretStore> = Api::all(client.clone());
-    if let Err(error) =
-        api.patch_status(names::DEFAULT_STORE, &parameters, &Patch::Apply(&status)).await
-    {
-        warn!(error = %Chain(&error), "cannot write the status of the SecretStore");
+    if waited.await.is_err() {
+        warn!("no other replica has taken the key; if this was the last one, the store is sealed");
     }
 }
 
-const SHARE_KEY: &str = "share";
+/// Whether this replica holds a key that a peer should have and none has.
+async fn matters(service: &Service) -> bool {
+    // Without an answer there is nobody to wait for.
+    if service.store.is_sealed() || !service.should_be_open().await.unwrap_or(false) {
+        return false;
+    }
+    let Ok(Replicas { others, .. }) = service.seal.peers.replicas().await else { return false };
+    let heirs: Vec<Peer> = others.into_iter().filter(|peer| !peer.is_ending).collect();
+    let states = join_all(heirs.iter().map(|peer| service.seal.peers.state(peer))).await;
+    !heirs.is_empty() && !states.into_iter().flatten().any(|state| state.holds)
+}
 
-/// How long to wait between two attempts; also how long a new SecretStore waits for its first.
-const INTERVAL: std::time::Duration = std::time::Duration::from_secs(2);
+/// How long to wait between two looks.
+const INTERVAL: Duration = Duration::from_secs(2);
+
+/// How often peers are asked while this replica is ending.
+const LAST_INTERVAL: Duration = Duration::from_millis(500);
+
+/// How long a peer has to take the key: what is left of the time to end, less the time that the
+/// peers' own connections take to end.
+const LAST_WAIT: Duration = Duration::from_secs(18);

@@ -9,6 +9,7 @@ use axum::http::Method;
 use axum::routing::{MethodFilter, on};
 
 use super::{openapi, secret, stores};
+use crate::serve::ceremony::api as ceremony;
 use crate::serve::{Service, audit};
 
 /// Paths and methods, and what answers them.
@@ -26,7 +27,18 @@ pub(super) fn routes() -> Routes {
         .add(Method::GET, "/secrets/v1/openapi.json", openapi::document)
         .add(Method::GET, "/secrets/v1/ping", stores::ping)
         .add(Method::GET, "/secrets/v1/ping/backends/{backend}", stores::ping_backend)
-        .add(Method::GET, "/secrets/v1/seal-status/{store}", stores::seal_status)
+        .add(Method::GET, "/secrets/v1/seal-status/{store}", ceremony::seal_status)
+        .add(Method::GET, "/secrets/v1/init/{store}", ceremony::read_init)
+        .add(Method::PUT, "/secrets/v1/init/{store}", ceremony::init)
+        .add(Method::PUT, "/secrets/v1/unseal/{store}", ceremony::unseal)
+        .add(Method::PUT, "/secrets/v1/auto-unseal/{store}", ceremony::auto_unseal)
+        .add(Method::PUT, "/secrets/v1/seal/{store}", ceremony::seal)
+        .add(Method::GET, "/secrets/v1/rekey/{store}", ceremony::rekey_status)
+        .add(Method::PUT, "/secrets/v1/rekey/{store}", ceremony::start_rekey)
+        .add(Method::DELETE, "/secrets/v1/rekey/{store}", ceremony::cancel_rekey)
+        .add(Method::PUT, "/secrets/v1/rekey/{store}/share", ceremony::give_rekey_share)
+        .add(Method::GET, "/secrets/v1/rotate/{store}", ceremony::rotate_status)
+        .add(Method::PUT, "/secrets/v1/rotate/{store}", ceremony::rotate)
         .add(Method::GET, "/secrets/v1/store", stores::list)
         .add(Method::GET, "/secrets/v1/store/{store}", stores::store)
         .add(Method::PUT, "/secrets/v1/store/{store}", stores::store)

@@ -1,4 +1,4 @@
-//! Stores and their health: `ping`, `seal-status`, `store`.
+//! Stores and their health: `ping`, `store`.
 //!
 //! There is one store, `default`, as in DC/OS, and one driver. It can be neither made again nor
 //! deleted through the API, and a further one cannot be made; each is refused with its reason, to
@@ -44,18 +44,6 @@ pub(super) async fn ping_backend(
         return Err(sealed(is_initialized));
     }
     Ok(PONG)
-}
-
-/// `GET /secrets/v1/seal-status/{store}`: open to everyone whom the cluster knows.
-pub(super) async fn seal_status(
-    State(service): State<Arc<Service>>,
-    Path(store): Path<String>,
-    request: Request,
-) -> Result<Json<Value>, Failure> {
-    authenticate::person(&service, Event::Status, &request.into_parts().0).await?;
-    known_store(&store)?;
-    let sealed = service.store.is_sealed();
-    Ok(Json(json!({"sealed": sealed, "threshold": 1, "shares": 1, "progress": 0})))
 }
 
 /// `/secrets/v1/store`: which stores there are.

@@ -1,0 +1,173 @@
+//! Rotation: a new term at once, and in the background, on the replica that leads, every record
+//! that was written under an older one rewrapped, and the older terms destroyed if that was asked.
+//!
+//! What is to be done is recorded, so that a leader that is lost in the middle leaves its successor
+//! to go on. Rewrapping a record twice does no harm.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use serde::Serialize;
+use tokio::sync::Notify;
+use tokio::time::{sleep, timeout};
+use tracing::{info, warn};
+use watchword_protocol::ErrorCode;
+use watchword_store::{RotateError, Rotation, Term};
+
+use super::operation::Reply;
+use crate::chain::Chain;
+use crate::serve::Service;
+use crate::serve::audit::{Cause, Decision, Entry, Event, Subject};
+use crate::serve::failure::Failure;
+use crate::serve::seal::about;
+
+/// How a rotation goes, as far as this replica does it.
+#[derive(Default)]
+pub(in crate::serve) struct Rotating {
+    asked: Notify,
+    progress: Mutex<Progress>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Progress {
+    rewrap: Rewrap,
+    error: Option<String>,
+}
+
+/// How far the rewrapping is.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+struct Rewrap {
+    running: bool,
+    done: u64,
+    total: u64,
+}
+
+/// What is answered about a rotation.
+#[derive(Debug, Serialize)]
+struct RotateStatus {
+    /// The term that new records are written under.
+    term: u32,
+    /// All terms that still open records.
+    terms: Vec<Term>,
+    rewrap: Rewrap,
+    /// Why the last attempt to rewrap or to destroy older terms failed; it is made again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+impl Rotating {
+    fn set(&self, change: impl FnOnce(&mut Progress)) {
+        change(&mut self.progress.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    fn get(&self) -> Progress {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// `PUT /secrets/v1/rotate/default`
+pub(super) async fn rotate(service: &Service, retire: bool) -> Result<Reply, Failure> {
+    service.demand_key().await?;
+    // Recorded first: a term that is made and then forgotten would leave its records unwrapped.
+    service
+        .change_seal_state(|state| {
+            let before = state.rotation.take().is_some_and(|before| before.retire);
+            state.rotation = Some(Rotation { retire: retire || before });
+        })
+        .await?;
+    service.store.rotate(super::lead::now()).await.map_err(|error| match error {
+        RotateError::Sealed => Failure::new(ErrorCode::Sealed, "the store is sealed"),
+        error => Failure::unavailable("cannot rotate the keyring; try again", &error),
+    })?;
+    let rotating = &service.seal.leading.rotation;
+    rotating.set(|progress| {
+        progress.rewrap = Rewrap { running: true, ..Rewrap::default() };
+        progress.error = None;
+    });
+    rotating.asked.notify_one();
+    status(service).await
+}
+
+/// `GET /secrets/v1/rotate/default`
+pub(super) async fn status(service: &Service) -> Result<Reply, Failure> {
+    service.demand_key().await?;
+    let terms = service.store.terms().unwrap_or_default();
+    let term = terms.last().map_or(0, |term| term.term);
+    let Progress { mut rewrap, error } = service.seal.leading.rotation.get();
+    // A new leader may not have begun yet.
+    rewrap.running |= service.seal_state().await?.rotation.is_some();
+    Ok(Reply::ok(&RotateStatus { term, terms, rewrap, error }))
+}
+
+/// Goes on with what is recorded, as long as this replica leads.
+pub(super) async fn keep(service: &Service) {
+    let rotating = &service.seal.leading.rotation;
+    loop {
+        // Interrupted where it waits: what is done is done, and the rest is done by who leads next.
+        if let Err(error) = go_on(service).await {
+            warn!(error, "a rotation is not done yet");
+            rotating.set(|progress| progress.error = Some(error));
+            sleep(PAUSE).await;
+        }
+        // A time-out is an occasion to look at the record: the store may have been unsealed.
+        let _ = timeout(INTERVAL, rotating.asked.notified()).await;
+    }
+}
+
+async fn go_on(service: &Service) -> Result<(), String> {
+    if service.store.is_sealed() {
+        return Ok(());
+    }
+    let recorded = service.seal_state().await.map_err(|failure| failure.message)?.rotation;
+    let Some(Rotation { retire }) = recorded else { return Ok(()) };
+    let rotating = &service.seal.leading.rotation;
+    let rewrapped = service.store.rewrap(|so_far| {
+        rotating.set(|progress| {
+            progress.rewrap = Rewrap { running: true, done: so_far.done, total: so_far.total };
+        });
+    });
+    let rewrapped = rewrapped.await.map_err(|error| failed(service, Event::Rewrap, &error))?;
+    written(service.record(&about(Event::Rewrap, Subject::Store {})))?;
+    info!(paths = rewrapped.done, records = rewrapped.moved, "rewrapped the records");
+    if retire {
+        let retired = service.store.retire().await;
+        let retired = retired.map_err(|error| failed(service, Event::Retire, &error))?;
+        written(service.record(&about(Event::Retire, Subject::Store {})))?;
+        info!(?retired, "destroyed the older terms");
+    }
+    // Another rotation that began meanwhile has work of its own: only what was seen is done.
+    let done = Some(Rotation { retire });
+    service
+        .change_seal_state(|state| {
+            if state.rotation == done {
+                state.rotation = None;
+            }
+        })
+        .await
+        .map_err(|failure| failure.message)?;
+    rotating.set(|progress| {
+        progress.rewrap = Rewrap { running: false, done: rewrapped.done, total: rewrapped.total };
+        progress.error = None;
+    });
+    Ok(())
+}
+
+fn failed(service: &Service, event: Event, error: &dyn std::error::Error) -> String {
+    let text = Chain(error).to_string();
+    let cause = Cause { code: ErrorCode::Unavailable.as_str(), message: &text, record: None };
+    let entry =
+        Entry { decision: Decision::Failed, cause: Some(cause), ..about(event, Subject::Store {}) };
+    // The log may be what is failing.
+    let _ = service.record(&entry);
+    text
+}
+
+fn written(written: Result<(), Failure>) -> Result<(), String> {
+    written.map_err(|failure| failure.message)
+}
+
+/// How often the record is looked at.
+const INTERVAL: Duration = Duration::from_secs(10);
+
+/// Before the next attempt after one that failed.
+const PAUSE: Duration = Duration::from_secs(5);
