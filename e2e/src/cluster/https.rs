@@ -25,6 +25,8 @@ use super::{Access, Cluster};
 #[derive(Clone, Debug)]
 pub struct Https {
     cluster: Cluster,
+    /// Where it is, if not behind its Service.
+    address: Option<(String, u16)>,
     /// `store` or `webhook`.
     role: String,
     roots: Arc<RootCertStore>,
@@ -70,17 +72,34 @@ impl Cluster {
         for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
             roots.add(certificate.context("a broken CA bundle")?)?;
         }
-        Ok(Https { cluster: self.clone(), role: role.to_owned(), roots: Arc::new(roots) })
+        Ok(Https {
+            cluster: self.clone(),
+            address: None,
+            role: role.to_owned(),
+            roots: Arc::new(roots),
+        })
     }
 }
 
 impl Https {
+    /// The same role at one address: one of its pods, or another port. Only what is in a local
+    /// cluster's network reaches it.
+    #[must_use]
+    pub fn at(&self, address: &str, port: u16) -> Self {
+        Self { address: Some((address.to_owned(), port)), ..self.clone() }
+    }
+
     /// A plain connection, before any handshake.
     ///
     /// # Errors
     ///
     /// If nobody listens.
     pub async fn connect(&self) -> Result<Box<dyn Stream>> {
+        if let Some((address, port)) = &self.address {
+            let stream = TcpStream::connect((address.as_str(), *port)).await;
+            let stream = stream.with_context(|| format!("cannot connect to {address}:{port}"));
+            return Ok(Box::new(stream?));
+        }
         let client = self.cluster.client();
         match &*self.cluster.access {
             Access::Local { .. } => {

@@ -1,0 +1,227 @@
+//! Sealing: one state for the whole store, whichever of its replicas is there. The stories have a
+//! cluster to themselves, with two stores that nothing opens but people.
+
+#[path = "seal/keeper.rs"]
+mod keeper;
+#[path = "seal/strangers.rs"]
+mod strangers;
+
+use anyhow::{Context, Result, bail, ensure};
+use futures::future::join_all;
+use k8s_openapi::api::core::v1::Event;
+use kube::api::{Api, DeleteParams, ListParams};
+use serde_json::{Value, json};
+use watchword_e2e::watchword::{LIMIT, task, with_variable};
+use watchword_e2e::{Cluster, Namespace, SEALED, run_alone, wait_for};
+
+use keeper::Keeper;
+
+#[test]
+fn one_unseal_serves_all_and_a_seal_holds_for_all() {
+    run_alone("seal", SEALED, async |cluster: Cluster| {
+        let keeper = Keeper::initialize(&cluster).await?;
+        a_new_store_is_opened_once(&cluster, &keeper).await?;
+        let namespace = cluster.namespace("sealed").await?;
+        let secret = namespace.secret("s");
+        cluster.create_secret(&secret, "value of s").await?;
+
+        sealed_pods_wait_and_one_unseal_starts_them(&cluster, &keeper, &namespace).await?;
+        a_restarted_replica_gets_the_key_from_its_peer(&keeper, &secret).await?;
+        no_acknowledged_write_is_lost_when_either_is_killed(&keeper, &namespace).await?;
+        a_rekeying_reaches_the_other_replica(&keeper, &secret).await?;
+        what_is_sealed_by_hand_stays_sealed(&keeper, &secret).await
+    });
+}
+
+#[test]
+fn nobody_but_the_stores_own_pods_gets_anything_from_the_channel_between_them() {
+    run_alone("peers", SEALED, async |cluster: Cluster| {
+        let keeper = Keeper::initialize(&cluster).await?;
+        keeper.unseal_at(&keeper.replicas().await?[0]).await?;
+        keeper.all_are(false).await?;
+        strangers::are_refused(&cluster, &keeper).await
+    });
+}
+
+/// Init, wrong shares, and one share given to the replica that does not lead.
+async fn a_new_store_is_opened_once(cluster: &Cluster, keeper: &Keeper) -> Result<()> {
+    let again = keeper.ask("PUT", "init/default", &json!({})).await?;
+    assert_eq!(again.status, 409, "{}", again.text());
+    assert!(again.text().contains("already exists"), "{}", again.text());
+    let refused = cluster.watchword(&["secret", "list", "/"], b"").await?;
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("sealed"), "{refused:?}");
+
+    for replica in keeper.replicas().await? {
+        let wrong = json!({"key": "00".repeat(31) + "01"});
+        let answer = keeper.ask_at(&replica, "PUT", "unseal/default", &wrong).await?;
+        assert_eq!(answer.status, 400, "{}", answer.text());
+        let status = keeper.seal_status(&replica).await?;
+        assert_eq!(status, json!({"sealed": true, "threshold": 1, "shares": 1, "progress": 0}));
+    }
+
+    let follower = keeper.follower().await?;
+    let answer = keeper.unseal_at(&follower).await?;
+    assert_eq!(answer["sealed"], false, "whoever is asked, the leader does it: {answer}");
+    keeper.all_are(false).await
+}
+
+/// A sealed store: everything is refused at once by every replica, a new pod waits and says why;
+/// and one unseal starts it.
+async fn sealed_pods_wait_and_one_unseal_starts_them(
+    cluster: &Cluster,
+    keeper: &Keeper,
+    namespace: &Namespace,
+) -> Result<()> {
+    let secret = namespace.secret("s");
+    let sealed = keeper.ask("PUT", "seal/default", &Value::Null).await?;
+    assert_eq!(sealed.status, 200, "{}", sealed.text());
+    // Answered means: dropped by all. Nothing is waited for here.
+    for replica in keeper.replicas().await? {
+        assert_eq!(keeper.seal_status(&replica).await?["sealed"], true);
+        let path = format!("secret/default/{secret}");
+        let read = keeper.ask_at(&replica, "GET", &path, &Value::Null).await?;
+        assert_eq!((read.status, &read.json()["code"]), (503, &json!("sealed")), "{}", read.text());
+    }
+
+    let late = with_variable(task("late", "echo \"<$S>\"; exec sleep 600"), "S", &secret);
+    namespace.define("late", &json!({"tasks": [late]})).await?;
+    waits_because_it_is_sealed(namespace, "late").await?;
+
+    keeper.unseal_at(&keeper.replicas().await?[0]).await?;
+    namespace.in_state("late", "TASK_RUNNING").await?;
+    let pod = namespace.running_pod("late").await?;
+    wait_for("the application's own line", LIMIT, async || {
+        let log = namespace.logs(&pod, None).await?;
+        ensure!(log.ends_with("<value of s>\n"), "{log:?}");
+        Ok(())
+    })
+    .await?;
+    keeper.all_are(false).await?;
+    keeper.all_serve(&secret, "value of s").await?;
+    let events = cluster.audit().await?;
+    for event in ["init", "seal", "unseal", "handover"] {
+        ensure!(events.iter().any(|line| line["event"] == event), "no audit line about {event}");
+    }
+    Ok(())
+}
+
+async fn waits_because_it_is_sealed(namespace: &Namespace, name: &str) -> Result<()> {
+    const WHY: &str = "waiting for the secret store: sealed";
+    let definition = namespace.in_state(name, "TASK_STARTING").await?;
+    let events: Api<Event> = namespace.api();
+    wait_for("a status and an Event that say why", LIMIT, async || {
+        let status = namespace.definition(name).await?.status.unwrap_or_default();
+        let message = status.message.unwrap_or_default();
+        ensure!(message.contains(WHY), "{message}");
+        let events = events.list(&ListParams::default()).await?.items;
+        let mut of_it =
+            events.iter().filter(|event| event.involved_object.uid == definition.metadata.uid);
+        let told = of_it.any(|event| {
+            event.reason.as_deref() == Some("SecretsPending")
+                && event.message.as_deref().is_some_and(|text| text.contains(WHY))
+        });
+        told.then_some(()).with_context(|| format!("{events:?}"))
+    })
+    .await
+}
+
+async fn a_restarted_replica_gets_the_key_from_its_peer(
+    keeper: &Keeper,
+    secret: &str,
+) -> Result<()> {
+    for index in [0, 1] {
+        let gone = &keeper.replicas().await?[index];
+        keeper.delete(gone, &DeleteParams::default()).await?;
+        keeper.all_are(false).await?;
+        keeper.all_serve(secret, "value of s").await?;
+    }
+    Ok(())
+}
+
+/// 200 writes, and either replica killed once while they go on.
+async fn no_acknowledged_write_is_lost_when_either_is_killed(
+    keeper: &Keeper,
+    namespace: &Namespace,
+) -> Result<()> {
+    const WRITES: usize = 200;
+    let victims = keeper.replicas().await?;
+    let path = |index: usize| namespace.secret(&format!("write-{index}"));
+    let mut killed = 0;
+    for begin in (0..WRITES).step_by(10) {
+        let batch = join_all((begin..begin + 10).map(async |index| {
+            wait_for(&format!("write {index} to be acknowledged"), LIMIT, async || {
+                let body = json!({"value": format!("value {index}")});
+                let url = format!("secret/default/{}", path(index));
+                let answer = keeper.ask("PUT", &url, &body).await?;
+                // The one before may have been done, and its answer lost.
+                match answer.status {
+                    201 | 409 => Ok(()),
+                    status => bail!("{status}: {}", answer.text()),
+                }
+            })
+            .await
+        }));
+        let kill = async {
+            if begin == 40 || begin == 120 {
+                let victim = &victims[killed];
+                killed += 1;
+                // The other one must hold the key: two that die at once seal the store.
+                if killed == 2 {
+                    keeper.all_are(false).await?;
+                }
+                keeper.delete(victim, &DeleteParams::default().grace_period(0)).await?;
+            }
+            anyhow::Ok(())
+        };
+        let (written, killed) = tokio::join!(batch, kill);
+        killed?;
+        written.into_iter().collect::<Result<Vec<()>>>()?;
+    }
+
+    keeper.all_are(false).await?;
+    for replica in keeper.replicas().await? {
+        for index in 0..WRITES {
+            keeper.serves(&replica, &path(index), &format!("value {index}")).await?;
+        }
+    }
+    Ok(())
+}
+
+/// New shares for a new key: the old share is worth nothing, and no secret is lost.
+async fn a_rekeying_reaches_the_other_replica(keeper: &Keeper, secret: &str) -> Result<()> {
+    let before = keeper.share().await?;
+    let begun = keeper.ask("PUT", "rekey/default", &json!({})).await?;
+    assert_eq!(begun.status, 200, "{}", begun.text());
+    let nonce = begun.json()["nonce"].clone();
+    let stale = json!({"key": before, "nonce": "another"});
+    assert_eq!(keeper.ask("PUT", "rekey/default/share", &stale).await?.status, 400);
+    let share = json!({"key": before, "nonce": nonce});
+    let done = keeper.ask("PUT", "rekey/default/share", &share).await?;
+    assert_eq!((done.status, &done.json()["complete"]), (200, &json!(true)), "{}", done.text());
+    keeper.has_another_key(&begun.json())?;
+    assert_ne!(keeper.share().await?, before);
+
+    keeper.all_serve(secret, "value of s").await?;
+    // Each alone holds the new key: the other one is gone, and comes back with it.
+    for index in [0, 1] {
+        let gone = &keeper.replicas().await?[index];
+        keeper.delete(gone, &DeleteParams::default()).await?;
+        keeper.all_are(false).await?;
+    }
+    keeper.all_serve(secret, "value of s").await
+}
+
+async fn what_is_sealed_by_hand_stays_sealed(keeper: &Keeper, secret: &str) -> Result<()> {
+    let sealed = keeper.ask("PUT", "seal/default", &Value::Null).await?;
+    assert_eq!(sealed.status, 200, "{}", sealed.text());
+
+    for replica in keeper.replicas().await? {
+        keeper.delete(&replica, &DeleteParams::default()).await?;
+    }
+    // They are Ready: someone has to be able to unseal them.
+    keeper.all_are(true).await?;
+
+    keeper.unseal_at(&keeper.replicas().await?[1]).await?;
+    keeper.all_are(false).await?;
+    keeper.all_serve(secret, "value of s").await
+}

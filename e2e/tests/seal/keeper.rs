@@ -1,0 +1,216 @@
+//! Whoever keeps the share of a store: initialises it, unseals it, and looks at each replica.
+
+use std::sync::{Mutex, PoisonError};
+
+use anyhow::{Context, Result, ensure};
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{Api, DeleteParams, ListParams};
+use kube::{Client, ResourceExt};
+use serde_json::{Value, json};
+use watchword_crds::names;
+use watchword_e2e::cluster::{Answer, Https};
+use watchword_e2e::watchword::LIMIT;
+use watchword_e2e::{Cluster, wait_for};
+use watchword_store::openpgp::PrivateKey;
+
+/// A person with all rights, and the private key that the share is encrypted to.
+pub(crate) struct Keeper {
+    client: Client,
+    private_key: Mutex<String>,
+    store: Https,
+    token: String,
+}
+
+/// One replica of the store.
+#[derive(Clone, Debug)]
+pub(crate) struct Replica {
+    pub(crate) name: String,
+    pub(crate) address: String,
+}
+
+impl Keeper {
+    /// Initialises a new store with nothing given.
+    pub(crate) async fn initialize(cluster: &Cluster) -> Result<Self> {
+        let namespace = cluster.namespace("keeper").await?;
+        namespace.account("keeper").await?;
+        let binding = json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding",
+            "metadata": {"name": namespace.name()}, "subjects": namespace.subjects("keeper"),
+            "roleRef": {
+                "apiGroup": "rbac.authorization.k8s.io",
+                "kind": "ClusterRole",
+                "name": "cluster-admin",
+            },
+        });
+        namespace.apply(&binding.to_string()).await?;
+        let token = namespace.token(cluster.client(), "keeper", None, None).await?;
+        let store = cluster.https("store").await?;
+        let keeper = Self { client: cluster.client(), private_key: Mutex::default(), store, token };
+        let answer = wait_for("the store to be initialised", LIMIT, async || {
+            let answer = keeper.ask("PUT", "init/default", &json!({})).await?;
+            // No replica may lead yet.
+            ensure!(answer.status != 503, "{}", answer.text());
+            Ok::<_, anyhow::Error>(answer)
+        })
+        .await?;
+        ensure!(answer.status == 200, "{}: {}", answer.status, answer.text());
+        keeper.has_another_key(&answer.json())?;
+        Ok(keeper)
+    }
+
+    /// Takes the private key out of the answer to `init` or `rekey`.
+    pub(crate) fn has_another_key(&self, answer: &Value) -> Result<()> {
+        let armor = answer["pgp_private_key"].as_str().context("no private key")?;
+        armor.clone_into(&mut self.private_key.lock().unwrap_or_else(PoisonError::into_inner));
+        Ok(())
+    }
+
+    /// The share, from what everybody who may ask is given, and the private key.
+    pub(crate) async fn share(&self) -> Result<String> {
+        let init = self.ask("GET", "init/default", &Value::Null).await?.json();
+        let hex = init["keys"][0].as_str().with_context(|| init.to_string())?;
+        let message: Result<Vec<u8>, _> =
+            (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16)).collect();
+        let armor = self.private_key.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let share = PrivateKey::parse(armor.as_bytes())?.decrypt(&message?, None)?;
+        Ok(String::from_utf8(share.to_vec())?)
+    }
+
+    /// Asks whichever replica the Service leads to.
+    pub(crate) async fn ask(&self, method: &str, path: &str, body: &Value) -> Result<Answer> {
+        self.store.ask(method, &format!("/secrets/v1/{path}"), Some(&self.token), body).await
+    }
+
+    /// Asks one replica.
+    pub(crate) async fn ask_at(
+        &self,
+        replica: &Replica,
+        method: &str,
+        path: &str,
+        body: &Value,
+    ) -> Result<Answer> {
+        let store = self.outside(replica);
+        store.ask(method, &format!("/secrets/v1/{path}"), Some(&self.token), body).await
+    }
+
+    /// Asks whichever replica the Service leads to, with another token.
+    pub(crate) async fn ask_with(&self, token: &str, method: &str, path: &str) -> Result<Answer> {
+        self.store.ask(method, &format!("/secrets/v1/{path}"), Some(token), &Value::Null).await
+    }
+
+    /// The token by which the keeper is known.
+    pub(crate) fn token(&self) -> &str {
+        &self.token
+    }
+
+    /// A replica's port for other replicas.
+    pub(crate) fn channel(&self, replica: &Replica) -> Https {
+        self.store.at(&replica.address, PEER_PORT)
+    }
+
+    /// A replica's port for everybody.
+    pub(crate) fn outside(&self, replica: &Replica) -> Https {
+        self.store.at(&replica.address, names::TLS_PORT)
+    }
+
+    /// Gives the share to one replica, and returns the answer.
+    pub(crate) async fn unseal_at(&self, replica: &Replica) -> Result<Value> {
+        let share = json!({"key": self.share().await?});
+        let answer = wait_for("the store to be unsealed", LIMIT, async || {
+            let answer = self.ask_at(replica, "PUT", "unseal/default", &share).await?;
+            // Whoever led may have gone with the lease.
+            ensure!(answer.status == 200, "{}: {}", answer.status, answer.text());
+            Ok::<_, anyhow::Error>(answer)
+        });
+        Ok(answer.await?.json())
+    }
+
+    /// What a replica says of the seal.
+    pub(crate) async fn seal_status(&self, replica: &Replica) -> Result<Value> {
+        let answer = self.ask_at(replica, "GET", "seal-status/default", &Value::Null).await?;
+        ensure!(answer.status == 200, "{}: {}", answer.status, answer.text());
+        Ok(answer.json())
+    }
+
+    /// Waits until a replica serves a secret.
+    pub(crate) async fn serves(&self, replica: &Replica, secret: &str, value: &str) -> Result<()> {
+        wait_for(&format!("`{}` to serve `{secret}`", replica.name), LIMIT, async || {
+            let path = format!("secret/default/{secret}");
+            let answer = self.ask_at(replica, "GET", &path, &Value::Null).await?;
+            // As it was written: as text, or as bytes.
+            let is_it = answer.json()["value"] == value || answer.text() == value;
+            ensure!(answer.status == 200 && is_it, "{}: {}", answer.status, answer.text());
+            Ok(())
+        })
+        .await
+    }
+
+    /// Waits until each replica serves a secret.
+    pub(crate) async fn all_serve(&self, secret: &str, value: &str) -> Result<()> {
+        for replica in self.replicas().await? {
+            self.serves(&replica, secret, value).await?;
+        }
+        Ok(())
+    }
+
+    /// Waits until there are two replicas, both Ready, and both sealed or both open.
+    pub(crate) async fn all_are(&self, sealed: bool) -> Result<()> {
+        wait_for(&format!("two replicas with sealed={sealed}"), LIMIT, async || {
+            for replica in self.replicas().await? {
+                let status = self.seal_status(&replica).await?;
+                ensure!(status["sealed"] == sealed, "`{}`: {status}", replica.name);
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Both replicas, as soon as there are just two and both are Ready.
+    pub(crate) async fn replicas(&self) -> Result<Vec<Replica>> {
+        wait_for("two Ready replicas", LIMIT, async || {
+            let pods = self.pods().await?;
+            let ready: Vec<Replica> = pods.iter().filter_map(ready).collect();
+            ensure!(ready.len() == 2 && pods.len() == 2, "{ready:?} of {} pods", pods.len());
+            Ok(ready)
+        })
+        .await
+    }
+
+    /// The replica that does not run the ceremonies.
+    pub(crate) async fn follower(&self) -> Result<Replica> {
+        let leases: Api<Lease> = Api::namespaced(self.client.clone(), names::NAMESPACE);
+        let lease = leases.get(names::STORE).await?;
+        let leader = lease.spec.and_then(|spec| spec.holder_identity).context("nobody leads")?;
+        let mut replicas = self.replicas().await?.into_iter();
+        replicas.find(|replica| replica.name != leader).context("all lead")
+    }
+
+    /// Has a replica end, in this way, and waits until it is gone.
+    pub(crate) async fn delete(&self, replica: &Replica, how: &DeleteParams) -> Result<()> {
+        let pods: Api<Pod> = Api::namespaced(self.client.clone(), names::NAMESPACE);
+        pods.delete(&replica.name, how).await?;
+        wait_for(&format!("`{}` to be gone", replica.name), LIMIT, async || {
+            let names: Vec<_> = self.pods().await?.iter().map(ResourceExt::name_any).collect();
+            ensure!(!names.contains(&replica.name), "{names:?}");
+            Ok(())
+        })
+        .await
+    }
+
+    async fn pods(&self) -> Result<Vec<Pod>> {
+        let pods: Api<Pod> = Api::namespaced(self.client.clone(), names::NAMESPACE);
+        let stores = ListParams::default().labels("app.kubernetes.io/component=store");
+        Ok(pods.list(&stores).await?.items)
+    }
+}
+
+fn ready(pod: &Pod) -> Option<Replica> {
+    let status = pod.status.as_ref()?;
+    let mut conditions = status.conditions.iter().flatten();
+    conditions.find(|one| one.type_ == "Ready" && one.status == "True")?;
+    Some(Replica { name: pod.name_any(), address: status.pod_ip.clone()? })
+}
+
+/// `peers` in the store's Deployment.
+const PEER_PORT: u16 = 8445;
