@@ -184,6 +184,10 @@ impl Ledger {
 
     fn judge(&self, known: &Known, held: &Held) -> Option<FindingKind> {
         let most = known.newest.max(known.later).saturating_add(known.open_writes);
+        // An empty head is what tidying up leaves where a head was removed.
+        if held.newest == 0 && known.newest > 0 {
+            return Some(FindingKind::Missing { known: known.newest });
+        }
         if held.newest < known.newest {
             return Some(FindingKind::PutBack { held: held.newest, known: known.newest });
         }
@@ -274,6 +278,7 @@ mod tests {
     #[case(WRITTEN, held(2, true), Some(FindingKind::DeletedUnknown))]
     #[case(WRITTEN, held(3, false), Some(FindingKind::Ahead { held: 3, known: 2 }))]
     #[case(WRITTEN, vec![], Some(FindingKind::Missing { known: 2 }))]
+    #[case(WRITTEN, held(0, true), Some(FindingKind::Missing { known: 2 }))]
     #[case(&[(Read, Allowed, 4)], held(3, false), Some(FindingKind::PutBack { held: 3, known: 4 }))]
     #[case(DELETED, held(1, true), None)]
     #[case(DELETED, held(1, false), Some(FindingKind::Undeleted { at: 1 }))]
