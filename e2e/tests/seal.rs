@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use watchword_e2e::watchword::{LIMIT, task, with_variable};
 use watchword_e2e::{Cluster, Namespace, SEALED, run_alone, wait_for};
 
-use keeper::Keeper;
+use keeper::{Keeper, Replica};
 
 #[test]
 fn one_unseal_serves_all_and_a_seal_holds_for_all() {
@@ -30,6 +30,15 @@ fn one_unseal_serves_all_and_a_seal_holds_for_all() {
         no_acknowledged_write_is_lost_when_either_is_killed(&keeper, &namespace).await?;
         a_rekeying_reaches_the_other_replica(&keeper, &secret).await?;
         what_is_sealed_by_hand_stays_sealed(&keeper, &secret).await
+    });
+}
+
+#[test]
+fn shares_given_to_a_leader_that_is_lost_count_no_more_and_a_seal_names_who_cannot_be_reached() {
+    run_alone("lost", SEALED, async |cluster: Cluster| {
+        let keeper = Keeper::initialize_for_two(&cluster).await?;
+        a_new_leader_begins_at_zero(&keeper).await?;
+        a_seal_waits_for_a_replica_that_does_not_answer(&cluster, &keeper).await
     });
 }
 
@@ -59,10 +68,61 @@ async fn a_new_store_is_opened_once(cluster: &Cluster, keeper: &Keeper) -> Resul
         assert_eq!(status, json!({"sealed": true, "threshold": 1, "shares": 1, "progress": 0}));
     }
 
-    let follower = keeper.follower().await?;
+    let [_, follower] = keeper.leader_and_follower().await?;
     let answer = keeper.unseal_at(&follower).await?;
     assert_eq!(answer["sealed"], false, "whoever is asked, the leader does it: {answer}");
+    // Answered means: open wherever one asks.
+    for replica in keeper.replicas().await? {
+        assert_eq!(keeper.seal_status(&replica).await?["sealed"], false);
+    }
+    Ok(())
+}
+
+async fn a_new_leader_begins_at_zero(keeper: &Keeper) -> Result<()> {
+    let progress = async |replica: &Replica| {
+        anyhow::Ok(keeper.seal_status(replica).await?["progress"].clone())
+    };
+    let [leader, follower] = keeper.leader_and_follower().await?;
+    assert_eq!(keeper.give(&follower, 0).await?["progress"], 1);
+    for replica in [&leader, &follower] {
+        assert_eq!(progress(replica).await?, 1, "the progress is recorded for all");
+    }
+
+    keeper.delete(&leader, &DeleteParams::default().grace_period(0)).await?;
+
+    let [leader, _] = keeper.leader_and_follower().await?;
+    wait_for("a progress of 0", LIMIT, async || {
+        let now = progress(&leader).await?;
+        ensure!(now == 0, "{now}");
+        Ok(())
+    })
+    .await?;
+    assert_eq!(keeper.give(&leader, 1).await?["progress"], 1, "one of two, though two were given");
+    assert_eq!(keeper.give(&leader, 1).await?["progress"], 1, "the same share again");
+    let open = keeper.give(&leader, 0).await?;
+    assert_eq!(open, json!({"sealed": false, "threshold": 2, "shares": 2, "progress": 0}));
     keeper.all_are(false).await
+}
+
+async fn a_seal_waits_for_a_replica_that_does_not_answer(
+    cluster: &Cluster,
+    keeper: &Keeper,
+) -> Result<()> {
+    let [leader, follower] = keeper.leader_and_follower().await?;
+    let node = cluster.local().context("a local cluster")?;
+    node.signal(&follower.name, "/watchword-controller", "STOP")?;
+    let sealed = keeper.ask_at(&leader, "PUT", "seal/default", &Value::Null).await;
+    node.signal(&follower.name, "/watchword-controller", "CONT")?;
+
+    let sealed = sealed?;
+    assert_eq!(sealed.status, 503, "{}", sealed.text());
+    assert!(sealed.text().contains(&follower.name), "{}", sealed.text());
+    // It follows what is recorded, without being asked again.
+    keeper.all_are(true).await?;
+    let [leader, _] = keeper.leader_and_follower().await?;
+    let sealed = keeper.ask_at(&leader, "PUT", "seal/default", &Value::Null).await?;
+    assert_eq!(sealed.status, 200, "{}", sealed.text());
+    Ok(())
 }
 
 /// A sealed store: everything is refused at once by every replica, a new pod waits and says why;

@@ -172,6 +172,15 @@ impl Peers {
         RootKey::combine(&[share]).map_err(|_| PeerError::Key)
     }
 
+    /// Has a peer look around at once: what is recorded, or the key, has changed.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be reached, or refuses: then it looks by itself, seconds later.
+    pub(super) async fn look(&self, peer: &Peer) -> Result<PeerState, PeerError> {
+        self.ask(peer, Method::POST, LOOK_PATH, None::<&()>, SHORT).await
+    }
+
     /// Has a peer drop the key; when this returns, it has.
     ///
     /// # Errors
@@ -279,6 +288,7 @@ async fn read(file: &PathBuf) -> Result<String, PeerError> {
 
 const FORWARD_PATH: &str = "/peer/v1/forward";
 const KEY_PATH: &str = "/peer/v1/key";
+const LOOK_PATH: &str = "/peer/v1/look";
 const SEAL_PATH: &str = "/peer/v1/seal";
 const STATE_PATH: &str = "/peer/v1/state";
 

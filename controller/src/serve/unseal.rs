@@ -48,6 +48,16 @@ pub(super) async fn follow(service: Arc<Service>, shared: Shared, known: impl Fu
     }
 }
 
+/// Looks around once because another replica says that something has changed.
+///
+/// # Errors
+///
+/// What has to be done could not be done; it is tried again.
+pub(super) async fn look_now(service: &Service) -> Result<(), Failure> {
+    let looked = look(service).await.map(drop);
+    looked.map_err(|error| Failure::unavailable("cannot follow the state of the seal", &error))
+}
+
 fn report(looked: Result<Step, LookError>, condition: &Condition, said: &mut String) {
     let error = match looked {
         Ok(Step::Rest) => {

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::node::{Layout, Record};
+use crate::node::{self, Layout, Record};
 
 /// The node of a local cluster, seen from the host.
 #[derive(Clone, Debug)]
@@ -112,6 +112,32 @@ impl LocalNode {
             list(&folder, &mut files);
         }
         grep(patterns.path(), &files)
+    }
+
+    /// Sends a signal, such as `STOP`, to the process of a pod that runs `program`. Pods are known
+    /// by their host names.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such process.
+    pub fn signal(&self, pod: &str, program: &str, signal: &str) -> Result<()> {
+        let proc = format!("/proc/{}/root/proc", self.record.init.pid);
+        let is_it = |process: &Process| {
+            let name = fs::read_to_string(format!("{proc}/{}/root/etc/hostname", process.pid));
+            process.command_line.starts_with(program.as_bytes())
+                && name.is_ok_and(|name| name.trim() == pod)
+        };
+        let processes = self.processes()?;
+        let process = processes.iter().find(|process| is_it(process));
+        let pid = process.with_context(|| format!("`{pod}` runs no `{program}`"))?.pid;
+        let sent = node::inside(&self.record, "kill")
+            .args([format!("-{signal}"), pid.to_string()])
+            .status()
+            .context("cannot run `kill`")?;
+        if !sent.success() {
+            bail!("cannot send SIG{signal} to `{pod}`");
+        }
+        Ok(())
     }
 
     /// Every process of the node, those of pods included.

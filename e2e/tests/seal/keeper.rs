@@ -1,8 +1,9 @@
 //! Whoever keeps the share of a store: initialises it, unseals it, and looks at each replica.
 
 use std::sync::{Mutex, PoisonError};
+use std::time::SystemTime;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, DeleteParams, ListParams};
@@ -17,7 +18,8 @@ use watchword_store::openpgp::PrivateKey;
 /// A person with all rights, and the private key that the share is encrypted to.
 pub(crate) struct Keeper {
     client: Client,
-    private_key: Mutex<String>,
+    /// Armoured: one for each share.
+    private_keys: Mutex<Vec<String>>,
     store: Https,
     token: String,
 }
@@ -32,6 +34,29 @@ pub(crate) struct Replica {
 impl Keeper {
     /// Initialises a new store with nothing given.
     pub(crate) async fn initialize(cluster: &Cluster) -> Result<Self> {
+        let (keeper, answer) = Self::initialize_with(cluster, &json!({})).await?;
+        keeper.has_another_key(&answer)?;
+        Ok(keeper)
+    }
+
+    /// Initialises a new store whose two shares, both needed, are for two OpenPGP keys.
+    pub(crate) async fn initialize_for_two(cluster: &Cluster) -> Result<Self> {
+        let now = SystemTime::UNIX_EPOCH.elapsed()?.as_secs().try_into()?;
+        let pairs = ["one", "two"].map(|name| PrivateKey::generate(name, now));
+        let (mut armors, mut keys) = (Vec::new(), Vec::new());
+        for pair in pairs {
+            let pair = pair?;
+            armors.push(pair.to_armor()?.to_string());
+            keys.push(pair.public(now)?.to_base64());
+        }
+        let split = json!({"shares": 2, "threshold": 2, "pgp_keys": keys});
+        let (keeper, answer) = Self::initialize_with(cluster, &split).await?;
+        ensure!(answer["pgp_private_key"].is_null(), "no pair was to be made: {answer}");
+        *keeper.private_keys.lock().unwrap_or_else(PoisonError::into_inner) = armors;
+        Ok(keeper)
+    }
+
+    async fn initialize_with(cluster: &Cluster, split: &Value) -> Result<(Self, Value)> {
         let namespace = cluster.namespace("keeper").await?;
         namespace.account("keeper").await?;
         let binding = json!({
@@ -46,33 +71,41 @@ impl Keeper {
         namespace.apply(&binding.to_string()).await?;
         let token = namespace.token(cluster.client(), "keeper", None, None).await?;
         let store = cluster.https("store").await?;
-        let keeper = Self { client: cluster.client(), private_key: Mutex::default(), store, token };
+        let keeper =
+            Self { client: cluster.client(), private_keys: Mutex::default(), store, token };
         let answer = wait_for("the store to be initialised", LIMIT, async || {
-            let answer = keeper.ask("PUT", "init/default", &json!({})).await?;
-            // No replica may lead yet.
+            let answer = keeper.ask("PUT", "init/default", split).await?;
+            // No replica may lead yet, or it is making a pair.
             ensure!(answer.status != 503, "{}", answer.text());
             Ok::<_, anyhow::Error>(answer)
         })
         .await?;
         ensure!(answer.status == 200, "{}: {}", answer.status, answer.text());
-        keeper.has_another_key(&answer.json())?;
-        Ok(keeper)
+        let answer = answer.json();
+        Ok((keeper, answer))
     }
 
     /// Takes the private key out of the answer to `init` or `rekey`.
     pub(crate) fn has_another_key(&self, answer: &Value) -> Result<()> {
         let armor = answer["pgp_private_key"].as_str().context("no private key")?;
-        armor.clone_into(&mut self.private_key.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut private_keys = self.private_keys.lock().unwrap_or_else(PoisonError::into_inner);
+        *private_keys = vec![armor.to_owned()];
         Ok(())
     }
 
-    /// The share, from what everybody who may ask is given, and the private key.
+    /// The first share, from what everybody who may ask is given, and the private key.
     pub(crate) async fn share(&self) -> Result<String> {
+        self.nth_share(0).await
+    }
+
+    /// Another share.
+    pub(crate) async fn nth_share(&self, index: usize) -> Result<String> {
         let init = self.ask("GET", "init/default", &Value::Null).await?.json();
-        let hex = init["keys"][0].as_str().with_context(|| init.to_string())?;
+        let hex = init["keys"][index].as_str().with_context(|| init.to_string())?;
         let message: Result<Vec<u8>, _> =
             (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16)).collect();
-        let armor = self.private_key.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let armors = self.private_keys.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let armor = armors.get(index).context("no such private key")?;
         let share = PrivateKey::parse(armor.as_bytes())?.decrypt(&message?, None)?;
         Ok(String::from_utf8(share.to_vec())?)
     }
@@ -177,13 +210,29 @@ impl Keeper {
         .await
     }
 
-    /// The replica that does not run the ceremonies.
-    pub(crate) async fn follower(&self) -> Result<Replica> {
+    /// The replica that runs the ceremonies, and the one that does not, once one of them does.
+    pub(crate) async fn leader_and_follower(&self) -> Result<[Replica; 2]> {
         let leases: Api<Lease> = Api::namespaced(self.client.clone(), names::NAMESPACE);
-        let lease = leases.get(names::STORE).await?;
-        let leader = lease.spec.and_then(|spec| spec.holder_identity).context("nobody leads")?;
-        let mut replicas = self.replicas().await?.into_iter();
-        replicas.find(|replica| replica.name != leader).context("all lead")
+        wait_for("a replica that leads", LIMIT, async || {
+            let lease = leases.get(names::STORE).await?;
+            let leader = lease.spec.and_then(|spec| spec.holder_identity).unwrap_or_default();
+            let replicas = self.replicas().await?;
+            let (lead, follow): (Vec<_>, Vec<_>) =
+                replicas.into_iter().partition(|replica| replica.name == leader);
+            match (lead.as_slice(), follow.as_slice()) {
+                ([lead], [follow]) => Ok([lead.clone(), follow.clone()]),
+                _ => bail!("`{leader}` holds the lease"),
+            }
+        })
+        .await
+    }
+
+    /// Gives a share to one replica, and returns how many have been given since.
+    pub(crate) async fn give(&self, replica: &Replica, index: usize) -> Result<Value> {
+        let share = json!({"key": self.nth_share(index).await?});
+        let answer = self.ask_at(replica, "PUT", "unseal/default", &share).await?;
+        ensure!(answer.status == 200, "{}: {}", answer.status, answer.text());
+        Ok(answer.json())
     }
 
     /// Has a replica end, in this way, and waits until it is gone.

@@ -75,6 +75,7 @@ async fn refused(keeper: &Keeper, replica: &Replica, who: &str, token: Option<&s
     let routes = [
         ("GET", "/peer/v1/state"),
         ("POST", "/peer/v1/key"),
+        ("POST", "/peer/v1/look"),
         ("POST", "/peer/v1/seal"),
         ("POST", "/peer/v1/forward"),
         ("GET", "/peer/v1/none"),

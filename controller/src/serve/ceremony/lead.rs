@@ -7,8 +7,9 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use futures::future::join_all;
 use jiff::Timestamp;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 use watchword_protocol::ErrorCode;
 use watchword_store::{Collector, RootKey};
 
@@ -162,6 +163,19 @@ async fn carry_out(
         Operation::RotateStatus => rotation::status(service).await,
         Operation::Seal => sealing::seal(service, person).await,
         Operation::StartRekey(split) => rekeying::start(service, &split).await,
+    }
+}
+
+/// Has the other replicas take the key and the keyring that this one holds now: who is answered that
+/// the store is open, rekeyed or rotated finds it so wherever they ask next. One that cannot be
+/// reached follows later.
+pub(super) async fn others_follow(service: &Service) {
+    let peers = &service.seal.peers;
+    let Ok(replicas) = peers.replicas().await else { return };
+    for outcome in join_all(replicas.others.iter().map(|peer| peers.look(peer))).await {
+        if let Err(error) = outcome {
+            debug!(error = %Chain(&error), "a replica follows later");
+        }
     }
 }
 

@@ -79,6 +79,7 @@ pub(super) async fn rotate(service: &Service, retire: bool) -> Result<Reply, Fai
         RotateError::Sealed => Failure::new(ErrorCode::Sealed, "the store is sealed"),
         error => Failure::unavailable("cannot rotate the keyring; try again", &error),
     })?;
+    super::lead::others_follow(service).await;
     let rotating = &service.seal.leading.rotation;
     rotating.set(|progress| {
         progress.rewrap = Rewrap { running: true, ..Rewrap::default() };

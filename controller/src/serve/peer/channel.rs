@@ -25,20 +25,21 @@ use watchword_store::SealConfig;
 
 use super::admit::{Admitted, Evidence, PeerClaim, image, judge};
 use super::handover::{Asked, Given, give};
-use super::{FORWARD_PATH, Forwarded, KEY_PATH, PeerState, SEAL_PATH, STATE_PATH};
+use super::{FORWARD_PATH, Forwarded, KEY_PATH, LOOK_PATH, PeerState, SEAL_PATH, STATE_PATH};
 use crate::listen::Peer as Remote;
 use crate::serve::audit::{Decision, Entry, Event, Subject, cause, decision};
 use crate::serve::authenticate;
 use crate::serve::ceremony::lead;
 use crate::serve::ceremony::operation::{Reply, WireReply};
 use crate::serve::failure::{self, Failure};
-use crate::serve::{Service, detached};
+use crate::serve::{Service, detached, unseal};
 
 /// The routes.
 pub(in crate::serve) fn router(service: Arc<Service>) -> Router {
     Router::new()
         .route(STATE_PATH, get(state))
         .route(KEY_PATH, post(key))
+        .route(LOOK_PATH, post(look))
         .route(SEAL_PATH, post(seal))
         .route(FORWARD_PATH, post(forward))
         .fallback(failure::not_found)
@@ -154,6 +155,15 @@ async fn hand_over(service: &Service, peer: &Admitted, asked: &Asked) -> Result<
     let shares = key.split(whole).map_err(|error| failed(&error))?;
     let [share] = shares.as_slice() else { return Err(refused()) };
     give(asked, &peer.claim.uid, share.to_hex().as_bytes()).map_err(|error| failed(&error))
+}
+
+/// `POST /peer/v1/look`: takes or drops the key now, if that is what there is to do.
+async fn look(State(service): State<Arc<Service>>) -> Result<Json<PeerState>, Failure> {
+    detached(async move {
+        unseal::look_now(&service).await?;
+        state(State(service)).await
+    })
+    .await
 }
 
 /// `POST /peer/v1/seal`: drops the key, and answers when it is gone.

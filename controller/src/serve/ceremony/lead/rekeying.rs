@@ -10,7 +10,7 @@ use watchword_store::{Given, RekeyError, Share};
 use super::init::unsplit;
 use super::pair::Pair;
 use super::unsealing::custody;
-use super::{combined, invalid_key, now, unreadable};
+use super::{combined, invalid_key, now, others_follow, unreadable};
 use crate::serve::Service;
 use crate::serve::auto_unseal;
 use crate::serve::ceremony::operation::{Reply, Split};
@@ -68,7 +68,7 @@ pub(super) async fn give(service: &Service, text: &str, nonce: &str) -> Result<R
         Given::Complete(given) => combined(given)?,
     };
     // Under the gate: this replica's key changes.
-    let _gate = service.seal.gate().await;
+    let gate = service.seal.gate().await;
     let present = service.store.root_key();
     if !present.is_some_and(|present| present.is_same(&given)) {
         return Err(invalid_key());
@@ -89,7 +89,9 @@ pub(super) async fn give(service: &Service, text: &str, nonce: &str) -> Result<R
             &error,
         ),
     })?;
+    drop(gate);
     service.seal.leading.with(|term| term.rekey = None)?;
+    others_follow(service).await;
     Ok(Reply::ok(&RekeyStatus {
         started: false,
         complete: true,

@@ -5,8 +5,9 @@ use serde::Serialize;
 use watchword_protocol::ErrorCode;
 use watchword_store::{Collector, Custody, Given, Intent, RootKey, Share, UnsealError};
 
-use super::{combined, invalid_key, now, unreadable};
+use super::{combined, invalid_key, now, others_follow, unreadable};
 use crate::serve::Service;
+use crate::serve::audit::Subject;
 use crate::serve::authenticate::Person;
 use crate::serve::auto_unseal::{self, AutoUnsealError, kept};
 use crate::serve::ceremony::operation::Reply;
@@ -117,7 +118,7 @@ pub(super) async fn by_kept_key(service: &Service, person: &Person) -> Result<Re
     Ok(Reply::no_content())
 }
 
-/// Opens the store here, and records that it should be open, so that the others take the key.
+/// Opens the store here, records that it should be open, and has the others take the key.
 async fn open(service: &Service, person: &Person, root_key: RootKey) -> Result<(), Failure> {
     let gate = service.seal.gate().await;
     match service.take_key(&gate, root_key).await {
@@ -134,10 +135,12 @@ async fn open(service: &Service, person: &Person, root_key: RootKey) -> Result<(
         .await;
     if recorded.is_err() {
         // As it is recorded, so it shall be.
-        service.audit.sealing();
-        service.store.seal();
+        service.drop_key_at(&gate, Subject::Store {});
+        return recorded;
     }
-    recorded
+    drop(gate);
+    others_follow(service).await;
+    Ok(())
 }
 
 async fn record_progress(service: &Service, progress: u8) -> Result<(), Failure> {
