@@ -6,6 +6,7 @@
 // The root clippy.toml excuses tests only where the compiler sees them as such; helpers it does not.
 #![allow(clippy::expect_used, clippy::unwrap_used)]
 
+mod audit;
 mod fake_store;
 mod secrets;
 mod trust;
