@@ -8,9 +8,10 @@ mod strangers;
 
 use anyhow::{Context, Result, bail, ensure};
 use futures::future::join_all;
-use k8s_openapi::api::core::v1::Event;
+use k8s_openapi::api::core::v1::{Event, Secret};
 use kube::api::{Api, DeleteParams, ListParams};
 use serde_json::{Value, json};
+use watchword_crds::{SecretStore, names};
 use watchword_e2e::watchword::{LIMIT, task, with_variable};
 use watchword_e2e::{Cluster, Namespace, SEALED, run_alone, wait_for};
 
@@ -40,6 +41,57 @@ fn shares_given_to_a_leader_that_is_lost_count_no_more_and_a_seal_names_who_cann
         a_new_leader_begins_at_zero(&keeper).await?;
         a_seal_waits_for_a_replica_that_does_not_answer(&cluster, &keeper).await
     });
+}
+
+#[test]
+fn two_stores_that_open_by_themselves_begin_with_one_pair_and_leave_sealed_what_people_sealed() {
+    run_alone("opening", "e2e/manifests/opening", async |cluster: Cluster| {
+        let keeper = Keeper::of(&cluster).await?;
+        keeper.all_are(false).await?;
+        one_pair_is_kept_and_no_root_key(&cluster, &keeper).await?;
+
+        let sealed = keeper.ask("PUT", "seal/default", &Value::Null).await?;
+        assert_eq!(sealed.status, 200, "{}", sealed.text());
+        for replica in keeper.replicas().await? {
+            keeper.delete(&replica, &DeleteParams::default()).await?;
+        }
+        keeper.all_are(true).await?;
+        let [leader, _] = keeper.leader_and_follower().await?;
+        let opened = keeper.ask_at(&leader, "PUT", "auto-unseal/default", &Value::Null).await?;
+        assert_eq!(opened.status, 204, "{}", opened.text());
+        for replica in keeper.replicas().await? {
+            assert_eq!(keeper.seal_status(&replica).await?["sealed"], false);
+        }
+        Ok(())
+    });
+}
+
+/// What the Secret keeps opens the share in custody, and is not that share.
+async fn one_pair_is_kept_and_no_root_key(cluster: &Cluster, keeper: &Keeper) -> Result<()> {
+    let secrets: Api<Secret> = Api::namespaced(cluster.client(), "watchword-unseal");
+    let [kept] = &secrets.list(&ListParams::default()).await?.items[..] else {
+        bail!("more or less than one Secret");
+    };
+    let data = kept.data.as_ref().context("no data")?;
+    let [(name, armor)] = &data.iter().collect::<Vec<_>>()[..] else { bail!("{:?}", data.keys()) };
+    let armor = std::str::from_utf8(&armor.0)?;
+    assert_eq!(*name, "private.asc");
+    assert!(armor.starts_with("-----BEGIN PGP PRIVATE KEY BLOCK-----"), "{name}");
+    keeper.takes_key(armor);
+    let share = keeper.share().await?;
+    assert_eq!(share.len(), 64, "a whole root key as hex");
+    assert!(!armor.contains(&share), "the root key stands in the Secret");
+    let stores: Api<SecretStore> = Api::all(cluster.client());
+    wait_for("a status that says how safe that is", LIMIT, async || {
+        let status = stores.get(names::DEFAULT_STORE).await?.status.unwrap_or_default();
+        let said = status.conditions.iter().any(|one| {
+            one.type_ == "SealIndependent" && one.status == "False" && one.reason == "KeptInSecret"
+        });
+        let replicas = status.replicas.iter().filter(|one| one.sealed == Some(false)).count();
+        ensure!(said && replicas == 2 && status.fingerprints.len() == 1, "{status:?}");
+        Ok(())
+    })
+    .await
 }
 
 #[test]

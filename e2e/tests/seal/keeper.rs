@@ -56,7 +56,8 @@ impl Keeper {
         Ok(keeper)
     }
 
-    async fn initialize_with(cluster: &Cluster, split: &Value) -> Result<(Self, Value)> {
+    /// Of a store that initialises itself: without a private key.
+    pub(crate) async fn of(cluster: &Cluster) -> Result<Self> {
         let namespace = cluster.namespace("keeper").await?;
         namespace.account("keeper").await?;
         let binding = json!({
@@ -71,8 +72,11 @@ impl Keeper {
         namespace.apply(&binding.to_string()).await?;
         let token = namespace.token(cluster.client(), "keeper", None, None).await?;
         let store = cluster.https("store").await?;
-        let keeper =
-            Self { client: cluster.client(), private_keys: Mutex::default(), store, token };
+        Ok(Self { client: cluster.client(), private_keys: Mutex::default(), store, token })
+    }
+
+    async fn initialize_with(cluster: &Cluster, split: &Value) -> Result<(Self, Value)> {
+        let keeper = Self::of(cluster).await?;
         let answer = wait_for("the store to be initialised", LIMIT, async || {
             let answer = keeper.ask("PUT", "init/default", split).await?;
             // No replica may lead yet, or it is making a pair.
@@ -88,9 +92,14 @@ impl Keeper {
     /// Takes the private key out of the answer to `init` or `rekey`.
     pub(crate) fn has_another_key(&self, answer: &Value) -> Result<()> {
         let armor = answer["pgp_private_key"].as_str().context("no private key")?;
+        self.takes_key(armor);
+        Ok(())
+    }
+
+    /// Takes a private key, armoured.
+    pub(crate) fn takes_key(&self, armor: &str) {
         let mut private_keys = self.private_keys.lock().unwrap_or_else(PoisonError::into_inner);
         *private_keys = vec![armor.to_owned()];
-        Ok(())
     }
 
     /// The first share, from what everybody who may ask is given, and the private key.
