@@ -36,6 +36,7 @@ mod known_answers;
 mod random;
 mod shamir;
 
+pub mod archive;
 pub mod backend;
 #[cfg(any(test, feature = "testing"))]
 pub mod conformance;
