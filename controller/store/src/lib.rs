@@ -42,6 +42,7 @@ pub mod backend;
 pub mod conformance;
 pub mod keyring;
 pub mod location;
+pub mod migrate;
 pub mod name;
 #[cfg(feature = "openpgp")]
 pub mod openpgp;
