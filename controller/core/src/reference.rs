@@ -88,13 +88,17 @@ pub fn pick(value: &[u8], key: Option<&str>) -> Result<Zeroizing<Vec<u8>>, KeyEr
     let Some(key) = key else {
         return Ok(Zeroizing::new(value.to_vec()));
     };
-    let mut json = serde_json::Deserializer::from_slice(value);
+    // What is skipped would otherwise not be looked at, and bytes that are no text pass for JSON.
+    let Ok(text) = std::str::from_utf8(value) else {
+        return Err(KeyError::NotObject { key: key.to_owned(), found: NOT_JSON });
+    };
+    let mut json = serde_json::Deserializer::from_str(text);
     let picked = json.deserialize_any(PickMember { key }).and_then(|found| {
         json.end()?;
         Ok(found)
     });
     // The parser's own message could quote the value: it is dropped.
-    match picked.unwrap_or(Found::Other("something that is not JSON")) {
+    match picked.unwrap_or(Found::Other(NOT_JSON)) {
         Found::Member { member: Some(Member::Text(text)), .. } => {
             Ok(Zeroizing::new(text.as_bytes().to_vec()))
         }
@@ -285,6 +289,8 @@ fn is_segment(text: &str) -> bool {
 /// As the DC/OS reference suggests: what Kubernetes allows in names of its own.
 const MAX_NAME_BYTES: usize = 253;
 
+const NOT_JSON: &str = "something that is not JSON";
+
 /// Enough for a typo to be seen; a message is no listing.
 const MAX_SHOWN_NAMES: usize = 10;
 
@@ -297,6 +303,15 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
+
+    #[test]
+    fn bytes_that_are_no_text_make_no_json_even_where_nobody_looks() {
+        let value = b"{\"username\": \"x\", \"other\": {\"\xeb\": 1}}";
+
+        let error = pick(value, Some("username")).err().unwrap();
+
+        assert!(error.to_string().ends_with("something that is not JSON"), "{error}");
+    }
 
     #[test]
     fn a_leading_slash_makes_no_difference() {
