@@ -23,6 +23,8 @@ BUILT_PROFILE = $(BUILT)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
 # The agent starts once per container: gathering CPU jitter as a second source of entropy would take
 # 35 ms of CPU each time. The kernel's generator is the first and stays.
 AGENT_ENVIRONMENT := AWS_LC_SYS_NO_JITTER_ENTROPY=1
+# In a workspace of their own, which `cargo fmt` does not reach.
+FUZZ_TARGETS = $(wildcard controller/fuzz/fuzz_targets/*.rs controller/*/fuzz/fuzz_targets/*.rs)
 # Where the programs of the image are put together.
 export WATCHWORD_PROGRAMS := $(WATCHWORD_CACHE)/programs
 # The launcher of the local cluster, run without cargo, whose lock a long build would hold.
@@ -95,10 +97,12 @@ cluster-down: launcher ## Stop the local cluster
 .PHONY: fmt
 fmt: ## Format the code
 	cargo fmt --all
+	rustfmt --edition 2024 $(FUZZ_TARGETS)
 
 .PHONY: lint
 lint: ## Formatting and lints; warnings are errors
 	cargo fmt --all --check
+	rustfmt --edition 2024 --check $(FUZZ_TARGETS)
 	cargo clippy --locked --target $(HOST) --workspace --all-targets --all-features -- --deny warnings
 
 .PHONY: docs
@@ -109,6 +113,10 @@ docs: ## The documentation of the code; warnings are errors
 .PHONY: unit
 unit: ## Tests that need no cluster: units, properties, golden files
 	cargo test --locked --target $(HOST) --workspace --exclude watchword-e2e --all-features --no-fail-fast
+
+.PHONY: fuzz
+fuzz: ## Fuzz each parser of outside bytes for SECONDS (60) each; TARGETS picks some
+	@hack/fuzz.sh $(or $(SECONDS),60) $(TARGETS)
 
 .PHONY: render
 render: launcher ## Render every overlay and component of the manifests

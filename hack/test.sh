@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # Everything that CI checks, in an order that fails early: formatting, lints, documentation, unit
-# tests, manifests, and the end-to-end suite on a cluster of its own. Kubernetes is built in the
-# background meanwhile, which takes about ten minutes once per machine.
+# tests, fuzz targets, manifests, and the end-to-end suite on a cluster of its own. Kubernetes is
+# built in the background meanwhile, which takes about ten minutes once per machine.
 #
 # The last line sums up the counts of the test runner.
 
-steps=7
+steps=8
 source "$(dirname "$0")/lib.sh"
 counts=$logs/test-runner.log
 : >"$counts"
@@ -55,6 +55,10 @@ done_
 
 step "Tests without a cluster"
 make unit 2>&1 | tee -a "$counts"
+done_
+
+step "Fuzz targets, a few seconds each"
+hack/fuzz.sh 4
 done_
 
 step "One TLS provider"

@@ -65,6 +65,8 @@ mod unseal;
 
 pub use self::audit::{OpenAuditError, OpenLogError};
 pub use self::failure::Failure;
+#[cfg(fuzzing)]
+pub use self::secrets_api::fuzzing;
 
 /// What requests are answered from.
 pub struct Service {

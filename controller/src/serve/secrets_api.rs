@@ -24,6 +24,8 @@ use axum::Router;
 use super::Service;
 
 mod condition;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod openapi;
 mod operation;
 mod query;

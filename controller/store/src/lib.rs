@@ -40,6 +40,8 @@ pub mod archive;
 pub mod backend;
 #[cfg(any(test, feature = "testing"))]
 pub mod conformance;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 pub mod keyring;
 pub mod location;
 pub mod migrate;

@@ -61,6 +61,8 @@ pub use error::{
     AccessError, DeleteError, InitializeError, ListError, ReadError, RekeyError, RetireError,
     RewrapError, RotateError, SweepError, UnsealError, VerifyError, WriteError,
 };
+#[cfg(fuzzing)]
+pub(crate) use owners::Uids;
 pub use owners::{NamespaceError, Standing};
 pub use rewrap::Rewrapped;
 pub use sealing::Initialized;

@@ -10,5 +10,6 @@ use watchword_store::{Keyring, RootKey};
 static KEY: LazyLock<RootKey> = LazyLock::new(|| RootKey::generate().expect("randomness"));
 
 fuzz_target!(|bytes: &[u8]| {
+    let _ = Keyring::peek(bytes);
     assert!(Keyring::open(bytes, &KEY).is_err());
 });

@@ -5,10 +5,11 @@
 use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
-use watchword_store::{Custody, Keyring};
 use watchword_store::record::Record;
+use watchword_store::{Custody, Keyring};
 
-static KEYRING: LazyLock<Keyring> = LazyLock::new(|| Keyring::generate(0, &Custody::default()).expect("randomness"));
+static KEYRING: LazyLock<Keyring> =
+    LazyLock::new(|| Keyring::generate(0, &Custody::default()).expect("randomness"));
 
 fuzz_target!(|bytes: &[u8]| {
     if let Ok(record) = Record::parse(bytes) {

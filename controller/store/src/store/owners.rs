@@ -261,10 +261,10 @@ struct KnownOwners {
 
 /// Namespace → uid.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
-struct Uids(BTreeMap<String, String>);
+pub(crate) struct Uids(BTreeMap<String, String>);
 
 impl Uids {
-    fn parse(json: &[u8]) -> Result<Self, OpenError> {
+    pub(crate) fn parse(json: &[u8]) -> Result<Self, OpenError> {
         serde_json::from_slice(json)
             .map_err(|error| OpenError::Metadata { detail: error.to_string() })
     }
