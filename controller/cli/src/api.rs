@@ -23,7 +23,9 @@ use crate::connect::{Connection, RequestBody};
 pub(crate) use audit::{Object, Verified};
 pub(crate) use failure::{Action, Error};
 pub(crate) use secret::{Directory, Opened, Version};
-pub(crate) use store::{Backend, SealStatus};
+pub(crate) use store::{
+    Backend, Custody, Entrusted, RekeyStatus, Rewrap, RotateStatus, SealStatus,
+};
 
 use failure::Cause;
 

@@ -18,7 +18,10 @@ use crate::api::StoreId;
 pub(crate) use audit::{AuditArgs, AuditCommand, VerifyStoreArgs};
 pub(crate) use reach::ReachArgs;
 pub(crate) use secret::{SecretArgs, SecretCommand};
-pub(crate) use store::{StoreArgs, StoreCommand};
+pub(crate) use store::{
+    BackupArgs, CustodyArgs, InitArgs, MigrateArgs, RekeyArgs, RestoreArgs, RotateArgs,
+    SharesOutArgs, StoreArgs, StoreCommand, UnsealArgs,
+};
 
 mod audit;
 mod reach;
@@ -156,7 +159,9 @@ fn without_values(
     words: &[OsString],
     command: &mut clap::Command,
 ) -> clap::Error {
-    let takes_value = words.iter().any(|word| word == "create" || word == "update");
+    let takes_value = words
+        .iter()
+        .any(|word| ["create", "rekey", "unseal", "update"].iter().any(|command| word == command));
     // clap repeats an unknown word; one that resembles a flag of ours is a misspelt flag.
     let may_repeat = error.get(ContextKind::SuggestedArg).is_some();
     if error.kind() != ErrorKind::UnknownArgument || !takes_value || may_repeat {
@@ -164,11 +169,12 @@ fn without_values(
     }
     command.error(
         ErrorKind::UnknownArgument,
-        "there is a word too many (not repeated here: it may be a value); \
-         give the value with --value, --text-file or --file",
+        "there is a word too many (not repeated here: it may be a value or a share); \
+         give a value with --value, --text-file or --file, and a share on stdin",
     )
 }
 
+/// A usage error that clap itself could not see.
 pub(crate) fn misuse(message: &str) -> clap::Error {
     Args::command().error(ErrorKind::ArgumentConflict, message)
 }

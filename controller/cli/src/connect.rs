@@ -4,23 +4,22 @@
 //! straight to an address with a token. The store is known by one certificate authority in both
 //! cases, and by no other that this machine may trust; nothing is sent before it is.
 
+mod body;
 mod cluster;
 mod identity;
 
 use std::{
-    convert::Infallible,
-    env, fmt, fs, io,
+    env, fmt, fs,
+    io::{self, Write},
     path::{Path, PathBuf},
-    pin::{Pin, pin},
     str::FromStr,
     sync::Arc,
-    task::{Context, Poll},
     time::Duration,
 };
 
 use http::{HeaderValue, Request, Response, Uri};
 use hyper::{
-    body::{Body, Buf, Frame, Incoming, SizeHint},
+    body::Incoming,
     client::conn::http1::{self, SendRequest},
 };
 use hyper_util::rt::TokioIo;
@@ -38,7 +37,10 @@ use tokio::{
 use tokio_rustls::TlsConnector;
 use zeroize::Zeroizing;
 
+pub(crate) use body::RequestBody;
 pub(crate) use identity::IdentityError;
+
+use body::{MAX_ANSWER_BYTES, collect, next_data};
 
 /// Which store to connect to, and as whom.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -110,6 +112,20 @@ pub(crate) async fn connect(target: &Target) -> Result<Connection, Error> {
         }
         Target::Cluster { context, kubeconfig, system_namespace } => {
             cluster::connect(context.clone(), kubeconfig.as_deref(), system_namespace).await
+        }
+    }
+}
+
+/// A client of the cluster's API server, for what is not asked of the store.
+///
+/// # Errors
+///
+/// `Error` where the target is an address, and for a kubeconfig that is of no use.
+pub(crate) async fn cluster_client(target: &Target) -> Result<kube::Client, Error> {
+    match target {
+        Target::Address { .. } => Err(Error::NoCluster),
+        Target::Cluster { context, kubeconfig, .. } => {
+            cluster::client(context.clone(), kubeconfig.as_deref()).await
         }
     }
 }
@@ -226,68 +242,46 @@ impl Connection {
         &mut self,
         request: Request<RequestBody>,
     ) -> Result<Response<Zeroizing<Vec<u8>>>, Error> {
-        timeout(EXCHANGE_TIME, async {
-            self.sender.ready().await.map_err(Error::Exchange)?;
-            let answer = self.sender.send_request(request).await.map_err(Error::Exchange)?;
-            let (head, body) = answer.into_parts();
+        // What is streamed from a file takes as long as the store takes to keep it.
+        let limit = if request.body().is_streamed() { TRANSFER_TIME } else { EXCHANGE_TIME };
+        timeout(limit, async {
+            let (head, body) = self.send(request).await?.into_parts();
             Ok(Response::from_parts(head, collect(body).await?))
         })
         .await
         .map_err(|_| Error::TimedOut)?
     }
-}
 
-async fn collect(body: Incoming) -> Result<Zeroizing<Vec<u8>>, Error> {
-    let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
-    if announced > MAX_ANSWER_BYTES {
-        return Err(Error::AnswerTooLong);
-    }
-    let mut bytes = Zeroizing::new(Vec::with_capacity(announced));
-    let mut body = pin!(body);
-    while let Some(frame) = std::future::poll_fn(|context| body.as_mut().poll_frame(context)).await
-    {
-        let Ok(data) = frame.map_err(Error::Exchange)?.into_data() else { continue };
-        if bytes.len() + data.remaining() > MAX_ANSWER_BYTES {
-            return Err(Error::AnswerTooLong);
+    /// Sends a request and writes the body of its answer to `sink` as it comes, if it is a success;
+    /// what is refused is taken in whole, and given back.
+    ///
+    /// # Errors
+    ///
+    /// `Error` for a connection that breaks or goes silent, and for a sink that takes no more.
+    pub(crate) async fn download(
+        &mut self,
+        request: Request<RequestBody>,
+        sink: &mut impl Write,
+    ) -> Result<Response<Zeroizing<Vec<u8>>>, Error> {
+        let answer = timeout(EXCHANGE_TIME, self.send(request));
+        let (head, mut body) = answer.await.map_err(|_| Error::TimedOut)??.into_parts();
+        if !head.status.is_success() {
+            let body =
+                timeout(EXCHANGE_TIME, collect(body)).await.map_err(|_| Error::TimedOut)??;
+            return Ok(Response::from_parts(head, body));
         }
-        bytes.extend_from_slice(&data);
-    }
-    Ok(bytes)
-}
-
-/// The body of a request, wiped when it is sent. (The TLS library's own buffers are not.)
-pub(crate) struct RequestBody(Option<Zeroizing<Vec<u8>>>);
-
-impl RequestBody {
-    /// A body of these bytes.
-    pub(crate) fn new(bytes: Zeroizing<Vec<u8>>) -> Self {
-        // HTTP has no frame of no bytes.
-        Self((!bytes.is_empty()).then_some(bytes))
+        // Long is not the same as silent: the limit is for each piece.
+        while let Some(data) =
+            timeout(EXCHANGE_TIME, next_data(&mut body)).await.map_err(|_| Error::TimedOut)??
+        {
+            sink.write_all(&data).map_err(Error::Write)?;
+        }
+        Ok(Response::from_parts(head, Zeroizing::default()))
     }
 
-    /// No body.
-    pub(crate) fn empty() -> Self {
-        Self(None)
-    }
-}
-
-impl Body for RequestBody {
-    type Data = io::Cursor<Zeroizing<Vec<u8>>>;
-    type Error = Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
-        Poll::Ready(self.0.take().map(|bytes| Ok(Frame::data(io::Cursor::new(bytes)))))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.0.is_none()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.0.as_ref().map_or(0, |bytes| bytes.len() as u64))
+    async fn send(&mut self, request: Request<RequestBody>) -> Result<Response<Incoming>, Error> {
+        self.sender.ready().await.map_err(Error::Exchange)?;
+        self.sender.send_request(request).await.map_err(Error::Exchange)
     }
 }
 
@@ -326,6 +320,8 @@ pub(crate) enum Error {
     },
     #[error(transparent)]
     Identity(#[from] IdentityError),
+    #[error("an address leads to a store, and to no cluster: leave --address out")]
+    NoCluster,
     #[error("there is no token to show at this address")]
     NoToken,
     #[error("cannot read `{path}`", path = .path.display())]
@@ -336,6 +332,8 @@ pub(crate) enum Error {
     },
     #[error("the store does not answer in time")]
     TimedOut,
+    #[error("cannot write what the store sends")]
+    Write(#[source] io::Error),
 }
 
 impl Error {
@@ -360,8 +358,8 @@ const CONNECT_TIME: Duration = Duration::from_secs(15);
 /// How long one request may take, up to the last byte of the answer.
 const EXCHANGE_TIME: Duration = Duration::from_secs(60);
 
-/// The longest answer: a list of a quarter of a million of the longest names.
-const MAX_ANSWER_BYTES: usize = 64 * 1024 * 1024;
+/// How long a restoration may take: a hundred thousand secrets are written one by one.
+const TRANSFER_TIME: Duration = Duration::from_secs(2 * 60 * 60);
 
 #[cfg(test)]
 mod tests {
@@ -405,13 +403,5 @@ mod tests {
         let error = roots(b"nothing here", "`ca.crt`").unwrap_err();
 
         assert_eq!(error.to_string(), "`ca.crt` holds no certificate authority in PEM form");
-    }
-
-    #[test]
-    fn a_body_says_its_length() {
-        let body = RequestBody::new(Zeroizing::new(b"12345".to_vec()));
-
-        assert_eq!(body.size_hint().exact(), Some(5));
-        assert!(RequestBody::new(Zeroizing::default()).is_end_stream());
     }
 }

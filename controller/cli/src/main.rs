@@ -11,7 +11,11 @@ mod args;
 mod audit;
 mod commands;
 mod connect;
+mod input;
+mod new_file;
 mod output;
+mod prompt;
+mod share;
 mod value;
 
 use std::{env, process::ExitCode};

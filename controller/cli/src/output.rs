@@ -15,7 +15,7 @@ use std::{
 use comfy_table::{Table, TableStyle};
 use serde::Serialize;
 
-use crate::{api, connect, value};
+use crate::{api, connect, input, new_file, value};
 
 /// The exit status of what was refused or failed.
 const FAILED: u8 = 1;
@@ -45,6 +45,11 @@ impl Output {
     /// Prints bytes as they are.
     pub(crate) fn bytes(&mut self, bytes: &[u8]) -> Result<(), WriteError> {
         self.data.write_all(bytes).and_then(|()| self.data.flush()).map_err(WriteError)
+    }
+
+    /// Where data goes, for what is written in pieces.
+    pub(crate) fn data(&mut self) -> &mut impl Write {
+        &mut self.data
     }
 
     /// Prints one line.
@@ -169,7 +174,11 @@ fn hint(error: &anyhow::Error) -> Option<String> {
             error.hint()
         } else if let Some(error) = cause.downcast_ref::<connect::Error>() {
             error.hint()
-        } else if let Some(error) = cause.downcast_ref::<value::ReadError>() {
+        } else if let Some(error) = cause.downcast_ref::<value::ValueError>() {
+            error.hint()
+        } else if let Some(error) = cause.downcast_ref::<input::ReadError>() {
+            error.hint()
+        } else if let Some(error) = cause.downcast_ref::<new_file::FileError>() {
             error.hint()
         } else {
             None
@@ -232,12 +241,12 @@ pub(crate) mod tests {
         let (mut output, _, notes) = captured(false);
 
         output
-            .fail(&anyhow::Error::new(value::ReadError::Terminal).context("cannot read the value"));
+            .fail(&anyhow::Error::new(input::ReadError::Terminal).context("cannot read the value"));
 
         insta::assert_snapshot!(notes.text(), @r"
         error: cannot read the value: stdin is a terminal, which would show what is typed
 
-        hint: pipe the value in, or name a file
+        hint: pipe it in, or name a file
         ");
     }
 

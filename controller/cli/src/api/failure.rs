@@ -14,15 +14,27 @@ use crate::{connect, value::MAX_VALUE_BYTES};
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum Action {
     AuditKey(StoreId),
+    AutoUnseal(StoreId),
+    Backup(StoreId),
+    CancelRekey(StoreId),
     Create(SecretName),
     Delete(SecretName),
+    Init(StoreId),
     List(Directory),
     Read(SecretName),
     ReadVersion(SecretName, u64),
+    Rekey(StoreId),
+    RekeyShare(StoreId),
+    RekeyStatus(StoreId),
+    Restore(StoreId),
     RollBack(SecretName, u64),
+    Rotate(StoreId),
+    RotateStatus(StoreId),
     Seal(StoreId),
     SealStatus(StoreId),
+    Shares(StoreId),
     Show(StoreId),
+    Unseal(StoreId),
     Update(SecretName),
     Verify(StoreId),
     Versions(SecretName),
@@ -35,8 +47,15 @@ impl Action {
         let store = |verb, id: &StoreId| Some((verb, format!("store/{id}")));
         match self {
             Self::AuditKey(id) => store("audit", id),
+            Self::AutoUnseal(id) | Self::Unseal(id) => store("unseal", id),
+            Self::Backup(id) => store("backup", id),
+            Self::CancelRekey(id)
+            | Self::Rekey(id)
+            | Self::RekeyShare(id)
+            | Self::RekeyStatus(id) => store("rekey", id),
             Self::Create(name) => Some(("create", secret(name))),
             Self::Delete(name) => Some(("delete", secret(name))),
+            Self::Init(id) | Self::Shares(id) => store("init", id),
             Self::List(directory) => {
                 let slash = if directory.path().is_empty() { "" } else { "/" };
                 Some(("list", format!("secret/default/{}{slash}", directory.path())))
@@ -44,6 +63,8 @@ impl Action {
             Self::Read(name) | Self::ReadVersion(name, _) | Self::Versions(name) => {
                 Some(("read", secret(name)))
             }
+            Self::Restore(id) => store("restore", id),
+            Self::Rotate(id) | Self::RotateStatus(id) => store("rotate", id),
             Self::Seal(id) => store("seal", id),
             Self::SealStatus(_) => None,
             Self::Show(id) => store("read", id),
@@ -57,15 +78,27 @@ impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::AuditKey(store) => write!(f, "read the key of the audit log of store `{store}`"),
+            Self::AutoUnseal(store) => write!(f, "let store `{store}` unseal itself"),
+            Self::Backup(store) => write!(f, "back up store `{store}`"),
+            Self::CancelRekey(store) => write!(f, "cancel the rekeying of store `{store}`"),
             Self::Create(name) => write!(f, "create `{name}`"),
             Self::Delete(name) => write!(f, "delete `{name}`"),
+            Self::Init(store) => write!(f, "initialise store `{store}`"),
             Self::List(directory) => write!(f, "list `{directory}`"),
             Self::Read(name) => write!(f, "read `{name}`"),
             Self::ReadVersion(name, version) => write!(f, "read version {version} of `{name}`"),
+            Self::Rekey(store) => write!(f, "begin to rekey store `{store}`"),
+            Self::RekeyShare(store) => write!(f, "give a share to rekey store `{store}`"),
+            Self::RekeyStatus(store) => write!(f, "read how far rekeying store `{store}` is"),
+            Self::Restore(store) => write!(f, "restore store `{store}`"),
             Self::RollBack(name, version) => write!(f, "roll `{name}` back to version {version}"),
+            Self::Rotate(store) => write!(f, "rotate the keys of store `{store}`"),
+            Self::RotateStatus(store) => write!(f, "read the terms of store `{store}`"),
             Self::Seal(store) => write!(f, "seal store `{store}`"),
             Self::SealStatus(store) => write!(f, "read the seal status of store `{store}`"),
+            Self::Shares(store) => write!(f, "read the encrypted shares of store `{store}`"),
             Self::Show(store) => write!(f, "read what store `{store}` is"),
+            Self::Unseal(store) => write!(f, "unseal store `{store}`"),
             Self::Update(name) => write!(f, "update `{name}`"),
             Self::Verify(store) => write!(f, "verify store `{store}`"),
             Self::Versions(name) => write!(f, "read the versions of `{name}`"),
@@ -90,6 +123,11 @@ impl Error {
     /// The error of an answer that is a refusal.
     pub(super) fn refused(action: &Action, answer: &Response<Zeroizing<Vec<u8>>>) -> Self {
         Self::new(action, Cause::Refused(Refusal::read(answer)))
+    }
+
+    /// Whether the store itself said no, so that nothing was done.
+    pub(crate) fn is_refusal(&self) -> bool {
+        matches!(&self.cause, Cause::Refused(refusal) if refusal.status.is_client_error())
     }
 
     /// What to do about it.
@@ -117,9 +155,17 @@ impl Error {
             (StatusCode::NOT_FOUND, Action::Delete(_) | Action::Read(_) | Action::Versions(_)) => {
                 Some("`watchword secret list` shows what is there".to_owned())
             }
+            (StatusCode::NOT_FOUND, Action::Shares(_)) => Some(NEW_STORE.to_owned()),
             (StatusCode::CONFLICT, Action::Create(name)) => {
                 Some(format!("change it with `watchword secret update {name}`"))
             }
+            (StatusCode::CONFLICT, Action::Init(_)) => {
+                Some("change its shares with `watchword store rekey`".to_owned())
+            }
+            (StatusCode::CONFLICT, Action::Rekey(_)) => Some(
+                "`watchword store rekey --status` shows the one under way, --cancel stops it"
+                    .to_owned(),
+            ),
             (
                 StatusCode::PRECONDITION_FAILED,
                 Action::Delete(name) | Action::RollBack(name, _) | Action::Update(name),

@@ -6,10 +6,7 @@ use clap::Subcommand;
 use watchword_core::reference::SecretName;
 
 use super::{JsonArgs, ReachArgs, StoreIdArgs};
-use crate::{
-    api::Directory,
-    value::{Input, ValueSource},
-};
+use crate::{api::Directory, input::Input, value::ValueSource};
 
 /// Create, read, update, delete and list secrets
 ///

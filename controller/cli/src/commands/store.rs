@@ -1,5 +1,12 @@
 //! `watchword store …`: the store itself.
 
+mod backup;
+mod custody;
+mod init;
+mod migrate;
+mod rekey;
+mod rotate;
+mod unseal;
 mod verify;
 
 use crate::{
@@ -12,10 +19,19 @@ use crate::{
 pub(super) async fn run(args: StoreArgs, output: &mut Output) -> anyhow::Result<()> {
     let StoreArgs { command, reach } = args;
     match command {
+        StoreCommand::Backup(args) => return backup::run(args, reach, output).await,
+        StoreCommand::Init(args) => return init::run(args, reach, output).await,
+        StoreCommand::Migrate(args) => return migrate::run(args, reach, output).await,
+        StoreCommand::Rekey(args) => return rekey::run(args, reach, output).await,
+        StoreCommand::Restore(args) => return backup::restore(args, reach, output).await,
+        StoreCommand::Rotate(args) => return rotate::run(args, reach, output).await,
         StoreCommand::Seal { store } => {
             let mut store = reached(reach, store).await?;
             store.seal().await?;
             output.note(&format!("sealed store `{}`", store.id));
+        }
+        StoreCommand::Shares { out, store, json } => {
+            return init::shares(out, store, json.is_wanted(), reach, output).await;
         }
         StoreCommand::Show { store, json } => {
             let backend = reached(reach, store).await?.show().await?;
@@ -32,6 +48,7 @@ pub(super) async fn run(args: StoreArgs, output: &mut Output) -> anyhow::Result<
                 false => print_status(&store.id, &status, output)?,
             }
         }
+        StoreCommand::Unseal(args) => return unseal::run(args, reach, output).await,
         StoreCommand::Verify(args) => return verify::run(args, reach, output).await,
     }
     Ok(())

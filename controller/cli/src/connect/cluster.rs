@@ -36,10 +36,7 @@ pub(super) async fn connect(
 ) -> Result<Connection, Error> {
     let mut config = configure(context, kubeconfig).await?;
     let identity = identity::identify(&mut config).await?;
-    // A person waits: kube's retries, of up to minutes, are for programs.
-    config.default_retry = false;
-    let client =
-        Client::try_from(config).map_err(|error| ClusterError::Client { reason: said(&error) })?;
+    let client = client_of(config)?;
 
     let authority = timeout(CALL_TIME, read_authority(&client, namespace))
         .await
@@ -69,6 +66,20 @@ pub(super) async fn connect(
             _ => Err(error),
         },
     }
+}
+
+/// A client of the cluster's API server, as kubectl is one.
+pub(super) async fn client(
+    context: Option<String>,
+    kubeconfig: Option<&Path>,
+) -> Result<Client, Error> {
+    Ok(client_of(configure(context, kubeconfig).await?)?)
+}
+
+fn client_of(mut config: Config) -> Result<Client, ClusterError> {
+    // A person waits: kube's retries, of up to minutes, are for programs.
+    config.default_retry = false;
+    Client::try_from(config).map_err(|error| ClusterError::Client { reason: said(&error) })
 }
 
 /// The configuration that kubectl would use; without any, that of the pod this runs in.

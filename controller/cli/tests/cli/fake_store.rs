@@ -24,6 +24,8 @@ use serde_json::{Value, json};
 use tokio::{net::TcpListener, runtime, sync::oneshot};
 use tokio_rustls::TlsAcceptor;
 
+use crate::seal::Seal;
+
 /// A store; it ends with the test process.
 pub(crate) struct FakeStore {
     /// The authority to know it by, PEM.
@@ -39,6 +41,7 @@ pub(crate) struct State {
     pub(crate) secrets: BTreeMap<String, Vec<Vec<u8>>>,
     pub(crate) requests: Vec<Asked>,
     pub(crate) sealed: bool,
+    pub(crate) seal: Seal,
     /// What every request gets, instead of an answer: status and body.
     pub(crate) refusal: Option<(u16, String)>,
 }
@@ -159,16 +162,8 @@ impl State {
         if let Some((status, body)) = self.refusal.clone() {
             return respond(StatusCode::from_u16(status).unwrap(), body);
         }
-        if asked.target == "/secrets/v1/seal-status/default" {
-            let sealed = self.sealed;
-            return respond_json(
-                200,
-                &json!({"sealed": sealed, "threshold": 2, "shares": 3, "progress": 0}),
-            );
-        }
-        if asked.target == "/secrets/v1/seal/default" {
-            self.sealed = true;
-            return respond(status(200), "");
+        if let Some(answer) = self.answer_ceremony(asked) {
+            return answer;
         }
         if self.sealed {
             return refuse(503, "sealed", "");
@@ -268,18 +263,18 @@ fn tagged(mut answer: Response<Body>, version: usize) -> Response<Body> {
     answer
 }
 
-fn refuse(code: u16, name: &str, message: &str) -> Response<Body> {
+pub(crate) fn refuse(code: u16, name: &str, message: &str) -> Response<Body> {
     respond_json(code, &json!({"code": name, "message": message}))
 }
 
-fn respond_json(code: u16, body: &Value) -> Response<Body> {
+pub(crate) fn respond_json(code: u16, body: &Value) -> Response<Body> {
     respond(status(code), body.to_string())
 }
 
-fn respond(status: StatusCode, body: impl Into<Vec<u8>>) -> Response<Body> {
+pub(crate) fn respond(status: StatusCode, body: impl Into<Vec<u8>>) -> Response<Body> {
     Response::builder().status(status).body(Body::from(body.into())).unwrap()
 }
 
-fn status(code: u16) -> StatusCode {
+pub(crate) fn status(code: u16) -> StatusCode {
     StatusCode::from_u16(code).unwrap()
 }

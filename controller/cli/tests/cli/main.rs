@@ -7,8 +7,11 @@
 #![allow(clippy::expect_used, clippy::unwrap_used)]
 
 mod audit;
+mod ceremonies;
 mod fake_store;
+mod seal;
 mod secrets;
+mod terminal;
 mod trust;
 mod usage;
 mod watchword;

@@ -299,7 +299,8 @@ fn the_longest_value_goes_through_and_one_byte_more_is_not_sent() {
     assert_eq!(refused.status, 1);
     assert_eq!(
         refused.stderr,
-        "error: cannot take the value: stdin is longer than 1047552 bytes (1 MiB less 1 KiB)\n"
+        "error: cannot take the value: stdin is longer than 1047552 bytes\n\n\
+         hint: that is 1 MiB less 1 KiB, and all that a secret can have\n"
     );
     assert_eq!(store.state().requests.len(), 1);
 }

@@ -61,6 +61,11 @@ impl Person {
         path
     }
 
+    /// Where a file of this name would be.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.home.path().join(name)
+    }
+
     /// Runs `watchword` with these words and the flags to the store.
     pub(crate) fn runs(&self, words: &[&str]) -> Said {
         self.pipes(b"", words)
