@@ -57,6 +57,8 @@ use crate::secret::{MAX_VALUE_BYTES, Value};
 
 use owners::Owners;
 
+use self::turns::Turns;
+
 pub use error::{
     AccessError, DeleteError, InitializeError, ListError, ReadError, RekeyError, RetireError,
     RewrapError, RotateError, SweepError, UnsealError, VerifyError, WriteError,
@@ -76,6 +78,7 @@ mod read;
 mod rewrap;
 mod sealing;
 mod terms;
+mod turns;
 mod verify;
 mod write;
 
@@ -89,6 +92,7 @@ pub struct Store<B> {
     heads: Mutex<Heads>,
     versions: Mutex<Versions>,
     owners: Mutex<Owners>,
+    turns: Turns,
 }
 
 /// The settings of a store.
@@ -136,6 +140,7 @@ impl<B: Backend> Store<B> {
             heads: Mutex::default(),
             owners: Mutex::default(),
             state: Mutex::new(State { keys: None, generation: 0 }),
+            turns: Turns::default(),
         }
     }
 

@@ -11,8 +11,10 @@ use crate::cache::KnownHead;
 use crate::head::{Head, Meta, VersionMetadata};
 use crate::name::{ObjectKind, ObjectName};
 use crate::path::SecretPath;
+use crate::random;
 use crate::record::{self, Header, SealError};
 use crate::secret::{MAX_VALUE_BYTES, Value};
+use crate::store::turns::Turn;
 use crate::store::{
     AccessError, DeleteError, Keys, Precondition, ReadError, Store, SweepError, WriteError,
 };
@@ -83,17 +85,27 @@ impl<B: Backend> Store<B> {
             return Err(WriteError::TooLarge { bytes: value.len(), limit });
         }
         let name = self.keys().ok_or(WriteError::Sealed)?.keyring.head_name(path);
+        let mut turn = self.turns.wait(&name).await;
+        self.let_others_go(&turn, &name).await.map_err(|error| access(error.into()))?;
 
+        let mut abandoned = Vec::new();
+        let mut found = None;
         for _ in 0..MAX_ATTEMPTS {
             let keys = self.keys().ok_or(WriteError::Sealed)?;
-            let known = self.stored_head(&keys, &name).await.map_err(access)?;
+            let known = match found.take() {
+                Some(known) => known,
+                None => self.stored_head(&keys, &name).await.map_err(access)?,
+            };
             if known.is_none() {
                 // No head tells of a newer term, and a new one of an older term helps nobody.
                 self.refresh().await.map_err(access)?;
             }
             let keys = self.keys().ok_or(WriteError::Sealed)?;
             let (head, place) = split(known.as_deref());
-            check(&head)?;
+            if let Err(error) = check(&head) {
+                self.remove_all(abandoned).await;
+                return Err(error);
+            }
 
             // The version's object first: the head must never name what is not there.
             let version = head.newest + 1;
@@ -101,10 +113,10 @@ impl<B: Backend> Store<B> {
                 .map_err(|error| WriteError::Seal { path: path.clone(), source: error.into() })?;
             let sealed = seal_version(&keys, &object, version, path, meta, value)
                 .map_err(|source| WriteError::Seal { path: path.clone(), source })?;
-            let (created, left) = futures::join!(
-                self.backend.create(&object, &sealed),
-                self.remove_all(head.garbage.clone())
-            );
+            let mut garbage = head.garbage.clone();
+            garbage.append(&mut abandoned);
+            let (created, left) =
+                futures::join!(self.backend.create(&object, &sealed), self.remove_all(garbage));
             match created {
                 Ok(_) => {}
                 Err(BackendError::Conflict { .. }) => continue,
@@ -125,21 +137,38 @@ impl<B: Backend> Store<B> {
                     return Err(WriteError::SealHead { path: path.clone(), source });
                 }
                 Err(PutHeadError::Backend(BackendError::Conflict { .. })) => {
+                    turn.contended();
                     // Usually another writer; but it may be this write's own answer that was lost
                     // and asked for again on the way.
                     let known = self.stored_head(&keys, &name).await.map_err(access)?;
-                    if known.is_some_and(|known| known.head.knows(&object)) {
+                    if known.as_ref().is_some_and(|known| known.head.knows(&object)) {
                         self.confirm_term(&keys, &name).await.map_err(access)?;
                         return Ok(version);
                     }
-                    self.remove_all(vec![object]).await;
+                    // Without a detour: who starts again should be faster than who comes new.
+                    abandoned.push(object);
+                    found = Some(known);
                 }
                 Err(PutHeadError::Access(error)) => return Err(access(error)),
                 // It may have happened: the object has to stay.
                 Err(PutHeadError::Backend(error)) => return Err(access(error.into())),
             }
         }
+        self.remove_all(abandoned).await;
         Err(WriteError::Contended { path: path.clone() })
+    }
+
+    /// Where the writer before met others, who are in other replicas, lets these go first now and
+    /// then: for a few round trips to the back end, drawn by lot, so that no replica always loses.
+    async fn let_others_go(&self, turn: &Turn, name: &ObjectName) -> Result<(), BackendError> {
+        if turn.was_contended() {
+            // Without randomness all are equally impatient.
+            let [lot] = random::bytes().unwrap_or_default();
+            for _ in 0..lot % MAX_WAIT {
+                self.backend.get(name).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Deletes a secret with all its versions. When this returns, no replica reads it, and its
@@ -166,6 +195,7 @@ impl<B: Backend> Store<B> {
         let access = |source| DeleteError::Access { path: path.clone(), source };
         let seal = |source| DeleteError::SealHead { path: path.clone(), source };
         let name = self.keys().ok_or(DeleteError::Sealed)?.keyring.head_name(path);
+        let _turn = self.turns.wait(&name).await;
 
         for _ in 0..MAX_ATTEMPTS {
             let keys = self.keys().ok_or(DeleteError::Sealed)?;
@@ -360,6 +390,9 @@ enum PutHeadError {
 /// How often a write starts again because another writer was faster. Each time one of them has
 /// finished, so this is how many may stand in line.
 const MAX_ATTEMPTS: u32 = 64;
+
+/// One more than the round trips that a writer may let others go first.
+const MAX_WAIT: u8 = 6;
 
 /// How many objects are removed at once.
 const REQUESTS_AT_ONCE: usize = 8;
