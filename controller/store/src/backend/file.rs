@@ -4,12 +4,16 @@
 //! is as the last acknowledged change left it. The file is locked, so that a second process cannot
 //! open it, and created with mode 0600, though it holds only ciphertext. All calls into redb block,
 //! and so run on tokio's threads for that; this back end needs a tokio runtime.
+//!
+//! After a write that the disk did not take, because it is full, redb refuses everything. The next
+//! operation opens the file again, as a restart would, and reads go on.
 
 use std::collections::HashMap;
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, TableError};
 
@@ -20,7 +24,11 @@ use crate::name::{ObjectKind, ObjectName};
 pub struct FileBackend(Arc<Inner>);
 
 struct Inner {
-    database: Database,
+    path: PathBuf,
+    /// `None` only when the file could not be opened again.
+    database: RwLock<Option<Database>>,
+    /// Whether it has to be opened again before the next operation.
+    failed: AtomicBool,
     /// The newest revision of every head that was read or changed since the file was opened, so
     /// that a hot read need not touch it: the file is locked, nobody else changes it. `None` while a
     /// change is under way, and after one that failed. Kept by the threads that talk to redb, so
@@ -29,6 +37,37 @@ struct Inner {
 }
 
 impl Inner {
+    /// Does something with the database, which nobody closes meanwhile.
+    fn with<T>(&self, work: impl FnOnce(&Database) -> Result<T, Failure>) -> Result<T, Failure> {
+        if self.failed.load(Ordering::Acquire) {
+            self.reopen()?;
+        }
+        let database = self.database.read().unwrap_or_else(PoisonError::into_inner);
+        let result = match &*database {
+            Some(database) => work(database),
+            None => Err(Failure::Database("the file could not be opened again".into())),
+        };
+        if matches!(result, Err(Failure::Database(_))) {
+            self.failed.store(true, Ordering::Release);
+        }
+        result
+    }
+
+    /// Opens the file again.
+    fn reopen(&self) -> Result<(), Failure> {
+        let mut database = self.database.write().unwrap_or_else(PoisonError::into_inner);
+        if !self.failed.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        // Its lock has to be gone first.
+        *database = None;
+        *database = Some(open(&self.path, false).map_err(Failure::Database)?);
+        // Meanwhile it was not locked.
+        self.newest().clear();
+        self.failed.store(false, Ordering::Release);
+        Ok(())
+    }
+
     fn newest(&self) -> MutexGuard<'_, HashMap<ObjectName, Option<u64>>> {
         self.newest.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -48,26 +87,14 @@ impl FileBackend {
     ///
     /// [`OpenFileError`] when the file cannot be opened, is not one of ours, or is open elsewhere.
     pub fn open(path: &Path) -> Result<Self, OpenFileError> {
-        let open = || -> Result<Database, Cause> {
-            // Not truncated: an existing file is a store.
-            let file = OpenOptions::new()
-                .create(true)
-                .mode(0o600)
-                .read(true)
-                .truncate(false)
-                .write(true)
-                .open(path)?;
-            let database = redb::Builder::new()
-                .create_with_backend(redb::backends::FileBackend::new(file)?)?;
-            let transaction = database.begin_write()?;
-            transaction.open_table(OBJECTS)?;
-            transaction.open_table(COUNTERS)?;
-            transaction.commit()?;
-            Ok(database)
-        };
-        let database =
-            open().map_err(|source| OpenFileError { path: path.display().to_string(), source })?;
-        Ok(Self(Arc::new(Inner { database, newest: Mutex::default() })))
+        let database = open(path, true)
+            .map_err(|source| OpenFileError { path: path.display().to_string(), source })?;
+        Ok(Self(Arc::new(Inner {
+            path: path.to_owned(),
+            database: RwLock::new(Some(database)),
+            failed: AtomicBool::new(false),
+            newest: Mutex::default(),
+        })))
     }
 
     async fn run<T: Send + 'static>(
@@ -94,42 +121,11 @@ impl FileBackend {
     ) -> Result<Revision, BackendError> {
         let name = name.clone();
         self.run(operation, move |inner| {
-            let transaction = inner.database.begin_write()?;
-            let mut counters = transaction.open_table(COUNTERS)?;
-            // One counter for all objects, so that no revision comes back after a deletion.
-            let revision = counters.get(REVISION)?.map_or(0, |last| last.value()) + 1;
-            counters.insert(REVISION, revision)?;
-            let mut objects = transaction.open_table(OBJECTS)?;
-            let found = objects.get(name.as_str())?.map(|object| object.value().0);
-            let as_expected = match &expected {
-                Expected::Anything => true,
-                Expected::Nothing => found.is_none(),
-                Expected::Revision(revision) => {
-                    found.is_some_and(|found| *found.to_string() == *revision.0)
-                }
-                Expected::RevisionOrNothing(revision) => {
-                    found.is_none_or(|found| *found.to_string() == *revision.0)
-                }
-            };
-            if !as_expected {
-                // Dropping the transaction undoes it.
-                return Err(Failure::Conflict(name));
-            }
-            let is_there = bytes.is_some();
-            match &bytes {
-                Some(bytes) => objects.insert(name.as_str(), (revision, bytes.as_slice()))?,
-                None => objects.remove(name.as_str())?,
-            };
-            drop((objects, counters));
-            inner.note(&name, None);
-            transaction.commit()?;
-            inner.note(&name, is_there.then_some(revision));
-            Ok(Revision(revision.to_string().into()))
+            inner.with(|database| change(database, inner, name, &expected, bytes.as_deref()))
         })
         .await
     }
 }
-
 impl Backend for FileBackend {
     fn is_current(&self, name: &ObjectName, revision: &Revision) -> bool {
         matches!(self.0.newest().get(name), Some(Some(newest)) if *newest.to_string() == *revision.0)
@@ -138,15 +134,18 @@ impl Backend for FileBackend {
     async fn get(&self, name: &ObjectName) -> Result<Option<Stored>, BackendError> {
         let name = name.clone();
         self.run("get", move |inner| {
-            let objects = inner.database.begin_read()?.open_table(OBJECTS)?;
-            Ok(objects.get(name.as_str())?.map(|object| {
-                let (revision, bytes) = object.value();
-                // Only where nothing is known: a change since this snapshot knows better.
-                if name.kind() == ObjectKind::Head {
-                    inner.newest().entry(name.clone()).or_insert(Some(revision));
-                }
-                Stored { bytes: bytes.to_vec(), revision: Revision(revision.to_string().into()) }
-            }))
+            inner.with(|database| {
+                let objects = database.begin_read()?.open_table(OBJECTS)?;
+                Ok(objects.get(name.as_str())?.map(|object| {
+                    let (revision, bytes) = object.value();
+                    // Only where nothing is known: a change since this snapshot knows better.
+                    if name.kind() == ObjectKind::Head {
+                        inner.newest().entry(name.clone()).or_insert(Some(revision));
+                    }
+                    let revision = Revision(revision.to_string().into());
+                    Stored { bytes: bytes.to_vec(), revision }
+                }))
+            })
         })
         .await
     }
@@ -177,19 +176,83 @@ impl Backend for FileBackend {
 
     async fn list(&self, kind: ObjectKind) -> Result<Vec<Listed>, BackendError> {
         self.run("list", move |inner| {
-            let objects = inner.database.begin_read()?.open_table(OBJECTS)?;
-            let mut listed = Vec::new();
-            for object in objects.iter()? {
-                let (name, object) = object?;
-                if let Some(name) = ObjectName::parse(name.value()).filter(|n| n.kind() == kind) {
-                    let revision = Revision(object.value().0.to_string().into());
-                    listed.push(Listed { name, revision });
+            inner.with(|database| {
+                let objects = database.begin_read()?.open_table(OBJECTS)?;
+                let mut listed = Vec::new();
+                for object in objects.iter()? {
+                    let (name, object) = object?;
+                    let name = ObjectName::parse(name.value());
+                    if let Some(name) = name.filter(|name| name.kind() == kind) {
+                        let revision = Revision(object.value().0.to_string().into());
+                        listed.push(Listed { name, revision });
+                    }
                 }
-            }
-            Ok(listed)
+                Ok(listed)
+            })
         })
         .await
     }
+}
+
+fn open(path: &Path, create: bool) -> Result<Database, Cause> {
+    // Not truncated: an existing file is a store.
+    let file = OpenOptions::new()
+        .create(create)
+        .mode(0o600)
+        .read(true)
+        .truncate(false)
+        .write(true)
+        .open(path)?;
+    let database =
+        redb::Builder::new().create_with_backend(redb::backends::FileBackend::new(file)?)?;
+    // A full disk may have no room for more than reading.
+    if database.begin_read()?.open_table(COUNTERS).is_err() {
+        let transaction = database.begin_write()?;
+        transaction.open_table(OBJECTS)?;
+        transaction.open_table(COUNTERS)?;
+        transaction.commit()?;
+    }
+    Ok(database)
+}
+
+/// One transaction that changes the object of this name, or nothing.
+fn change(
+    database: &Database,
+    inner: &Inner,
+    name: ObjectName,
+    expected: &Expected,
+    bytes: Option<&[u8]>,
+) -> Result<Revision, Failure> {
+    let transaction = database.begin_write()?;
+    let mut counters = transaction.open_table(COUNTERS)?;
+    // One counter for all objects, so that no revision comes back after a deletion.
+    let revision = counters.get(REVISION)?.map_or(0, |last| last.value()) + 1;
+    counters.insert(REVISION, revision)?;
+    let mut objects = transaction.open_table(OBJECTS)?;
+    let found = objects.get(name.as_str())?.map(|object| object.value().0);
+    let as_expected = match expected {
+        Expected::Anything => true,
+        Expected::Nothing => found.is_none(),
+        Expected::Revision(revision) => {
+            found.is_some_and(|found| *found.to_string() == *revision.0)
+        }
+        Expected::RevisionOrNothing(revision) => {
+            found.is_none_or(|found| *found.to_string() == *revision.0)
+        }
+    };
+    if !as_expected {
+        // Dropping the transaction undoes it.
+        return Err(Failure::Conflict(name));
+    }
+    match bytes {
+        Some(bytes) => objects.insert(name.as_str(), (revision, bytes))?,
+        None => objects.remove(name.as_str())?,
+    };
+    drop((objects, counters));
+    inner.note(&name, None);
+    transaction.commit()?;
+    inner.note(&name, bytes.is_some().then_some(revision));
+    Ok(Revision(revision.to_string().into()))
 }
 
 /// Why the file of a store could not be opened.
