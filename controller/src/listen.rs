@@ -19,7 +19,7 @@ use std::{
     time::Duration,
 };
 
-use axum::{Router, body::Body};
+use axum::{Json, Router, body::Body, response::IntoResponse};
 use http::{Extensions, Request, Response, StatusCode};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
@@ -35,6 +35,7 @@ use tokio::{
 };
 use tower::ServiceExt;
 use tracing::{debug, warn};
+use watchword_protocol::{ErrorAnswer, ErrorCode};
 
 use crate::{
     backoff,
@@ -132,6 +133,27 @@ impl Transport for Plain {
 /// The client's address, as an extension of each request.
 #[derive(Clone, Copy, Debug)]
 pub struct Peer(pub SocketAddr);
+
+/// How long a request may take to the beginning of its answer, as an extension of each request. A
+/// handler that knows its caller may give one more.
+#[derive(Clone, Debug)]
+pub struct Patience(Arc<Mutex<Instant>>);
+
+impl Patience {
+    fn new(limit: Duration) -> Self {
+        Self(Arc::new(Mutex::new(Instant::now() + limit)))
+    }
+
+    /// Gives the request at least this long from now.
+    pub fn extend(&self, limit: Duration) {
+        let mut end = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *end = (*end).max(Instant::now() + limit);
+    }
+
+    fn end(&self) -> Instant {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 /// Listens on `address`.
 ///
@@ -260,20 +282,31 @@ impl<T: Transport> Shared<T> {
     }
 
     /// One request: waits for its turn, then for the route, both within the limit.
-    async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
-        let turn = async {
+    async fn answer(&self, mut request: Request<Incoming>) -> Response<Body> {
+        let patience = Patience::new(self.limits.request);
+        request.extensions_mut().insert(patience.clone());
+        let mut turn = pin!(async {
             let _turn = self.requests.acquire().await;
             self.router.clone().oneshot(request.map(Body::new)).await
-        };
-        match time::timeout(self.limits.request, turn).await {
-            Ok(Ok(response)) => response,
-            Err(_) => {
-                let mut response = Response::new(Body::from("the request took too long\n"));
-                *response.status_mut() = StatusCode::REQUEST_TIMEOUT;
-                response
+        });
+        loop {
+            let end = patience.end();
+            match time::timeout_at(end, turn.as_mut()).await {
+                Ok(Ok(response)) => return response,
+                Err(_) if end < patience.end() => {}
+                Err(_) => return took_too_long(),
             }
         }
     }
+}
+
+fn took_too_long() -> Response<Body> {
+    let answer = ErrorAnswer {
+        code: ErrorCode::Timeout,
+        message: "the request took too long".to_owned(),
+        reference: None,
+    };
+    (StatusCode::REQUEST_TIMEOUT, Json(answer)).into_response()
 }
 
 /// What is asked of a connection in its protocol's own terms.

@@ -18,7 +18,7 @@ use axum::routing::post;
 use jiff::Timestamp;
 use kube::Client;
 use kube::runtime::reflector::Store as Cache;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use watchword_crds::{SecretResolver, SecretStore, Space, names};
 use watchword_protocol::{CHECK_PATH, ErrorCode, RESOLVE_PATH};
 use watchword_store::backend::file::{FileBackend, OpenFileError};
@@ -86,6 +86,8 @@ pub struct Service {
     seal: Seal,
     spaces: Cache<Space>,
     stores: Cache<SecretStore>,
+    /// The place of the one backup or restore that runs at a time.
+    archives: Arc<Semaphore>,
     grants: Grants,
     people: People,
     throttle: Throttle,
@@ -255,6 +257,7 @@ pub async fn run(args: StoreArgs, shared: Shared) -> Result<(), ServeError> {
         )),
         spaces: follow(&shared),
         stores: follow(&shared),
+        archives: Arc::new(Semaphore::new(1)),
         grants: Grants::new(),
         people: People::new(),
         throttle: Throttle::new(),

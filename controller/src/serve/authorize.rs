@@ -73,7 +73,6 @@ impl Verb {
 /// | `seal` | drop the key everywhere |
 /// | `unseal` | give shares, and have the bootstrap key used |
 /// | `verify` | have every record checked |
-#[allow(dead_code, reason = "the ceremonies that ask for them come with the next commits")]
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub(super) enum AdminVerb {
     /// The public key of the audit log.

@@ -9,6 +9,7 @@
 //!   │      ├─ query           `list`, `version`, `versions`, `rollback`
 //!   │      ├─ condition       `If-Match`, `If-None-Match`
 //!   │      └─ representation  `Accept`, `Content-Type`, bodies
+//!   ├─ archives   backup and restore
 //!   ├─ stores     stores and their health
 //!   ├─ ceremony   (beside this module) what is done with the root key
 //!   └─ openapi    the document
@@ -23,6 +24,7 @@ use axum::Router;
 
 use super::Service;
 
+mod archives;
 mod condition;
 #[cfg(fuzzing)]
 pub mod fuzzing;

@@ -24,7 +24,7 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use crate::{
     certificates::authority::Authority,
-    listen::Limits,
+    listen::{Limits, Patience},
     readiness::Readiness,
     shutdown::{Shutdown, Trigger},
 };
@@ -95,6 +95,14 @@ fn router() -> Router {
     Router::new()
         .route("/", get(async || "hello"))
         .route("/echo", post(async |body: Bytes| body))
+        .route("/slow", get(async || time::sleep(Duration::from_millis(600)).await))
+        .route(
+            "/patient",
+            get(async |Extension(patience): Extension<Patience>| {
+                patience.extend(Duration::from_secs(5));
+                time::sleep(Duration::from_millis(600)).await;
+            }),
+        )
         .route(
             "/who",
             get(async |identity: Option<Extension<ClientIdentity>>| match identity {
@@ -327,6 +335,20 @@ async fn an_old_http2_connection_is_told_to_go_away() {
         }
         stream.read_exact(&mut vec![0; length as usize]).await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn a_request_has_a_limit_that_its_handler_may_raise() {
+    let server = Server::start(limits(), None).await;
+
+    let mut slow = server.connect(server.client()).await.unwrap();
+    let refused = ask(&mut slow, "/slow").await;
+    let mut patient = server.connect(server.client()).await.unwrap();
+    let answered = ask(&mut patient, "/patient").await;
+
+    assert!(refused.starts_with("HTTP/1.1 408 "), "{refused:?}");
+    assert!(refused.contains(r#"{"code":"timeout""#), "{refused:?}");
+    assert!(answered.starts_with("HTTP/1.1 200 "), "{answered:?}");
 }
 
 #[tokio::test]

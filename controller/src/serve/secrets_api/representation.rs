@@ -209,6 +209,7 @@ async fn read(
     let declared = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
     let declared: usize = declared.and_then(|length| length.parse().ok()).unwrap_or_default();
     if declared > limit {
+        discard(body).await;
         return Err(too_large());
     }
     // As long as it says it is, so that it need not grow, which would leave copies behind.
@@ -218,11 +219,26 @@ async fn read(
         pieces.try_next().await.map_err(|_| bad("the body was cut off".to_owned()))?
     {
         if whole.len() + piece.len() > limit {
+            discard(Body::from_stream(pieces)).await;
             return Err(too_large());
         }
         whole.extend_from_slice(&piece);
     }
     Ok(whole)
+}
+
+/// Takes in the rest of a body that nobody wants, up to a limit. Some clients of HTTP/2 do not look
+/// at an answer that comes before they have sent everything: they would take a refusal for a lost
+/// connection.
+pub(super) async fn discard(body: Body) {
+    let mut left = MAX_DISCARDED_BYTES;
+    let mut pieces = body.into_data_stream();
+    while let Ok(Some(piece)) = pieces.try_next().await {
+        match left.checked_sub(piece.len()) {
+            None => return,
+            Some(less) => left = less,
+        }
+    }
 }
 
 fn unacceptable() -> Failure {
@@ -243,6 +259,9 @@ const JSON: &str = "application/json";
 /// The largest body of JSON: 1 MiB of text may take several times as much, and what takes more than
 /// this goes as bytes.
 const MAX_JSON_BYTES: usize = 3 << 20;
+
+/// How much of an unwanted body is taken in: more than any body that could have been wanted.
+const MAX_DISCARDED_BYTES: usize = 4 << 20;
 
 #[cfg(test)]
 mod tests {

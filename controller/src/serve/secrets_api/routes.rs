@@ -8,7 +8,7 @@ use axum::handler::Handler;
 use axum::http::Method;
 use axum::routing::{MethodFilter, on};
 
-use super::{openapi, secret, stores};
+use super::{archives, openapi, secret, stores};
 use crate::serve::ceremony::api as ceremony;
 use crate::serve::{Service, audit};
 
@@ -24,6 +24,7 @@ pub(super) struct Routes {
 pub(super) fn routes() -> Routes {
     Routes { router: Router::new(), served: Vec::new() }
         .add(Method::GET, "/secrets/v1/audit/{store}", audit::public_key)
+        .add(Method::GET, "/secrets/v1/backup/{store}", archives::backup)
         .add(Method::GET, "/secrets/v1/openapi.json", openapi::document)
         .add(Method::GET, "/secrets/v1/ping", stores::ping)
         .add(Method::GET, "/secrets/v1/ping/backends/{backend}", stores::ping_backend)
@@ -39,6 +40,7 @@ pub(super) fn routes() -> Routes {
         .add(Method::PUT, "/secrets/v1/rekey/{store}/share", ceremony::give_rekey_share)
         .add(Method::GET, "/secrets/v1/rotate/{store}", ceremony::rotate_status)
         .add(Method::PUT, "/secrets/v1/rotate/{store}", ceremony::rotate)
+        .add(Method::PUT, "/secrets/v1/restore/{store}", archives::restore)
         .add(Method::GET, "/secrets/v1/store", stores::list)
         .add(Method::GET, "/secrets/v1/store/{store}", stores::store)
         .add(Method::PUT, "/secrets/v1/store/{store}", stores::store)

@@ -60,14 +60,10 @@ async fn answer(
     request: Request,
 ) -> Result<Response, Failure> {
     let (parts, body) = request.into_parts();
-    let event = endpoint.event(&parts.method);
-    let person = authenticate::person(&service, event, &parts).await?;
-    let operation = match Operation::parse(endpoint, &parts) {
-        Ok(operation) => operation,
+    let (person, operation) = match understand(&service, endpoint, &parts).await {
+        Ok(understood) => understood,
         Err(failure) => {
-            // What does not parse has no path that anybody should take for one.
-            let decision = audit::decision(&failure);
-            service.record_person(&person, event, decision, (None, None), Some(&failure))?;
+            representation::discard(body).await;
             return Err(failure);
         }
     };
@@ -81,6 +77,25 @@ async fn answer(
     }
 }
 
+/// Who asks, and for what.
+async fn understand(
+    service: &Service,
+    endpoint: Endpoint,
+    request: &Parts,
+) -> Result<(Arc<Person>, Operation), Failure> {
+    let event = endpoint.event(&request.method);
+    let person = authenticate::person(service, event, request).await?;
+    match Operation::parse(endpoint, request) {
+        Ok(operation) => Ok((person, operation)),
+        Err(failure) => {
+            // What does not parse has no path that anybody should take for one.
+            let decision = audit::decision(&failure);
+            service.record_person(&person, event, decision, (None, None), Some(&failure))?;
+            Err(failure)
+        }
+    }
+}
+
 /// One operation of one person.
 struct Call {
     service: Arc<Service>,
@@ -90,8 +105,12 @@ struct Call {
 
 impl Call {
     async fn answer(&self, parts: &Parts, body: Body) -> Result<Response, Failure> {
-        let mut outcome = self.run(parts, body).await;
+        let mut body = Some(body);
+        let mut outcome = self.run(parts, &mut body).await;
         if let Err(failure) = &mut outcome {
+            if let Some(unread) = body {
+                representation::discard(unread).await;
+            }
             stores::explain(&self.service, failure).await;
         }
         if let Err(failure) = &outcome {
@@ -101,7 +120,7 @@ impl Call {
     }
 
     /// The body is read only once the person is known to be allowed to write.
-    async fn run(&self, parts: &Parts, body: Body) -> Result<Response, Failure> {
+    async fn run(&self, parts: &Parts, body: &mut Option<Body>) -> Result<Response, Failure> {
         let Self { service, person, operation } = self;
         let mut grant = Grant::Everywhere;
         for verb in operation.verbs() {
@@ -112,6 +131,7 @@ impl Call {
         match &operation.action {
             Action::Create { path, media, only_absent } => {
                 let limit = service.max_secret_bytes();
+                let body = body.take().unwrap_or_default();
                 let value = representation::value(body, &parts.headers, *media, limit).await?;
                 let written = self.write(path, &value, media.content_type(), Precondition::Create);
                 let version = written.await.map_err(|failure| match failure.code {
@@ -124,6 +144,7 @@ impl Call {
             }
             Action::Update { path, media, condition } => {
                 let limit = service.max_secret_bytes();
+                let body = body.take().unwrap_or_default();
                 let value = representation::value(body, &parts.headers, *media, limit).await?;
                 let precondition = precondition(*condition);
                 let version = self.write(path, &value, media.content_type(), precondition).await?;

@@ -118,7 +118,12 @@ async fn describe(service: &Service) -> Result<Value, Failure> {
     }))
 }
 
-async fn is_initialized(service: &Service) -> Result<bool, Failure> {
+/// Whether there is a keyring.
+///
+/// # Errors
+///
+/// `Unavailable` when the back end does not tell.
+pub(super) async fn is_initialized(service: &Service) -> Result<bool, Failure> {
     let initialized = service.store.is_initialized().await;
     initialized.map_err(|error| Failure::unavailable("the back end does not answer", &error))
 }
@@ -130,7 +135,8 @@ pub(super) async fn explain(service: &Service, failure: &mut Failure) {
     }
 }
 
-fn sealed(is_initialized: bool) -> Failure {
+/// What is said while there is no key.
+pub(super) fn sealed(is_initialized: bool) -> Failure {
     let message = match is_initialized {
         true => "the store is sealed",
         false => "the store is sealed: it is not initialized yet",
