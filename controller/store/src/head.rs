@@ -115,6 +115,12 @@ impl Head {
         }
     }
 
+    /// Gives back memory that was taken in advance; most heads have one version and live for long.
+    pub(crate) fn shrink(&mut self) {
+        self.versions.shrink_to_fit();
+        self.garbage.shrink_to_fit();
+    }
+
     /// Seals this head as number `sequence` under its name.
     pub(crate) fn seal(
         &self,

@@ -14,6 +14,7 @@
 //! what is stored under a name never changes in meaning, and two writers never meet on one.
 
 use std::fmt;
+use std::sync::Arc;
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
@@ -22,8 +23,10 @@ use crate::path::SecretPath;
 use crate::random::{self, RandomError};
 
 /// The name of an object in a back end; always one of the forms above.
+///
+/// Clones share the text: an unsealed store knows hundreds of thousands of names, in several places.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub struct ObjectName(Box<str>);
+pub struct ObjectName(Arc<str>);
 
 impl ObjectName {
     /// The name of the keyring.

@@ -203,8 +203,9 @@ fn open(path: &Path, create: bool) -> Result<Database, Cause> {
         .truncate(false)
         .write(true)
         .open(path)?;
-    let database =
-        redb::Builder::new().create_with_backend(redb::backends::FileBackend::new(file)?)?;
+    let database = redb::Builder::new()
+        .set_cache_size(CACHE_BYTES)
+        .create_with_backend(redb::backends::FileBackend::new(file)?)?;
     // A full disk may have no room for more than reading.
     if database.begin_read()?.open_table(COUNTERS).is_err() {
         let transaction = database.begin_write()?;
@@ -308,3 +309,7 @@ const COUNTERS: TableDefinition<'_, &str, u64> = TableDefinition::new("counters"
 
 /// The revision of the last change, in [`COUNTERS`].
 const REVISION: &str = "revision";
+
+/// What redb may keep of the file in memory, where its own default is a gigabyte. The store remembers
+/// heads and lately read versions itself, and the kernel the rest.
+const CACHE_BYTES: usize = 16 << 20;

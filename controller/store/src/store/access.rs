@@ -64,7 +64,8 @@ impl<B: Backend> Store<B> {
     }
 
     /// Keeps a head in memory, unless the store has been sealed meanwhile.
-    pub(super) fn remember(&self, name: &ObjectName, head: KnownHead) -> Arc<KnownHead> {
+    pub(super) fn remember(&self, name: &ObjectName, mut head: KnownHead) -> Arc<KnownHead> {
+        head.head.shrink();
         let head = Arc::new(head);
         let state = self.lock_state();
         if state.keys.is_some() {
