@@ -26,6 +26,7 @@ use watchword_protocol::ErrorCode;
 use super::Service;
 use super::authenticate::Person;
 use super::failure::Failure;
+use super::lineage;
 use super::recent::{Key, Recent};
 use super::throttle::Source;
 
@@ -196,6 +197,14 @@ pub(super) async fn allow(
         Some(()) => None,
         None => review(service, person, verb, path).await?,
     };
+    // A namespace's grant counts for this life of the namespace, and is remembered with that.
+    if let Some(Grant::Namespace(namespace)) = &grant {
+        lineage::judge_namespace(service, namespace).await.inspect_err(|failure| {
+            if failure.code == ErrorCode::Denied {
+                service.throttle.spend(user, Instant::now());
+            }
+        })?;
+    }
     let now = Instant::now();
     if let Some(grant) = grant {
         given.insert(key, grant.clone(), GIVEN_FOR, now);

@@ -3,12 +3,13 @@
 //! A namespace that no Space speaks of owns `/<namespace>` by its name alone. The store remembers
 //! which uid it had at the first write below its name, or at the first release; a namespace of the
 //! same name and another uid gets nothing from below it until a Space confirms that uid, or until
-//! nothing lies there any more. The uid comes from the API server, for each request anew.
+//! nothing lies there any more. The uid comes from the API server.
 //!
 //! What a request was judged by must not change under it. For a pod: its token was reviewed before
 //! the namespace is asked for, and the pod is looked at after, so the same pod, and with it the same
 //! namespace, lived all the time. For a person: the namespace is asked for after the grant was
-//! reviewed, so a grant of a predecessor meets the successor's uid.
+//! reviewed, so a grant of the successor meets the successor's uid; what was found is remembered no
+//! longer than the grant itself.
 
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::Api;
@@ -17,7 +18,6 @@ use watchword_protocol::ErrorCode;
 use watchword_store::{ListError, NamespaceError, SecretPath, Standing};
 
 use super::Service;
-use super::authorize::Grant;
 use super::failure::Failure;
 
 /// A namespace at one time, and the Spaces that its requests are judged by.
@@ -99,26 +99,25 @@ impl Heir<'_> {
     }
 }
 
-/// Judges what RBAC has granted a person: a grant of a namespace speaks for this life of it only.
-/// Before a write the namespace's uid is recorded.
+/// Judges a namespace whose own RBAC grants a person something, after that grant was found.
 ///
 /// # Errors
 ///
-/// As for [`Tenant::judge`] and [`Heir::record`].
-pub(super) async fn judge_grant(
-    service: &Service,
-    grant: &Grant,
-    path: Option<&SecretPath>,
-    is_write: bool,
-) -> Result<(), Failure> {
-    if let Grant::Namespace(namespace) = grant {
-        let tenant = Tenant::of(service, namespace).await?;
-        let heir = tenant.judge(service).await?;
-        return if is_write { heir.record(service).await } else { Ok(()) };
-    }
-    // Who may write everywhere may write below a successor's name too, which confirms nothing.
-    let owner = path.and_then(|path| path.as_str().split_once('/')).map(|(first, _)| first);
-    let Some(namespace) = owner.filter(|_| is_write) else { return Ok(()) };
+/// As for [`Tenant::judge`].
+pub(super) async fn judge_namespace(service: &Service, namespace: &str) -> Result<(), Failure> {
+    let tenant = Tenant::of(service, namespace).await?;
+    let _heir = tenant.judge(service).await?;
+    Ok(())
+}
+
+/// Records, before something is written to `path`, which namespace has it. Who may write below a
+/// successor's name, by a grant for all namespaces, confirms nothing by that.
+///
+/// # Errors
+///
+/// As for [`Heir::record`].
+pub(super) async fn record_write(service: &Service, path: &SecretPath) -> Result<(), Failure> {
+    let Some((namespace, _)) = path.as_str().split_once('/') else { return Ok(()) };
     let ownership = service.ownership();
     if !ownership.owns_its_name(namespace) || !is_namespace_name(namespace) {
         return Ok(());
