@@ -1,6 +1,6 @@
 //! Backups: all of a store in one file, as it lies in the back end. Nothing is opened on the way, so
 //! a sealed store can be backed up too, and a backup is as useless without the shares as the back end
-//! is. Its bytes are described in [`format`](self::format).
+//! is. Its bytes are described where they are written, in `archive/format.rs`.
 //!
 //! **Writing** takes each secret as it is at one moment: a head and its versions are taken together,
 //! and again if the head changed meanwhile. Writers may go on. Only the keyring must stay the same,
