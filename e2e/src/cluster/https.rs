@@ -37,6 +37,8 @@ pub struct Https {
 pub struct Answer {
     /// The status.
     pub status: u16,
+    /// The lines of the head, without the first.
+    pub headers: Vec<String>,
     /// The body.
     pub body: Vec<u8>,
 }
@@ -45,6 +47,12 @@ impl Answer {
     /// The body as JSON; null if it is none.
     pub fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_default()
+    }
+
+    /// The value of a header, if there is one.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let mut headers = self.headers.iter().filter_map(|line| line.split_once(':'));
+        headers.find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim())
     }
 
     /// The body as text.
@@ -198,7 +206,8 @@ fn parse(answer: &[u8]) -> Result<Answer> {
     let end = answer.windows(4).position(|four| four == b"\r\n\r\n").context("no headers")?;
     let head = String::from_utf8_lossy(&answer[..end]).into_owned();
     let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
-    Ok(Answer { status: status.context("no status")?, body: answer[end + 4..].to_vec() })
+    let headers = head.lines().skip(1).map(str::to_owned).collect();
+    Ok(Answer { status: status.context("no status")?, headers, body: answer[end + 4..].to_vec() })
 }
 
 /// Longer than any limit of the services.
