@@ -25,12 +25,14 @@ summary() {
 trap summary EXIT
 
 step "What the tests and the cluster need"
-# Programs that unit tests run as they are: the servers and tools that users have.
+# Programs that tests run as they are: the servers and tools that users have.
 packages=()
 [[ -f /usr/share/java/zookeeper.jar ]] || packages+=(zookeeper)
 command -v gpg >/dev/null || packages+=(gnupg)
+command -v curl >/dev/null || packages+=(curl)
+command -v xxd >/dev/null || packages+=(xxd)
 if ((${#packages[@]})); then
-  note "missing for the unit tests: ${packages[*]}"
+  note "missing for the tests: ${packages[*]}"
   DEBIAN_FRONTEND=noninteractive apt-get install --yes --quiet --no-install-recommends "${packages[@]}" ||
     { apt-get update --quiet && apt-get install --yes --quiet --no-install-recommends "${packages[@]}"; } ||
     fail "install these first: ${packages[*]}"

@@ -26,12 +26,9 @@ impl Cluster {
     ///
     /// # Errors
     ///
-    /// It cannot be run: `WATCHWORD_CLI` names it, else it is where `make programs` puts it.
+    /// It cannot be run.
     pub async fn watchword(&self, arguments: &[&str], input: &[u8]) -> Result<Output> {
-        let program = match env::var_os("WATCHWORD_CLI") {
-            Some(program) => PathBuf::from(program),
-            None => Cache::from_env()?.path().join("programs/watchword"),
-        };
+        let program = Self::cli()?;
         let mut child = self
             .command(&program)
             .args(arguments)
@@ -45,6 +42,18 @@ impl Cluster {
             stdin.write_all(input).await.ok();
         }
         child.wait_with_output().await.context("cannot wait for `watchword`")
+    }
+
+    /// Where `watchword` is: `WATCHWORD_CLI` names it, else it is where `make programs` puts it.
+    ///
+    /// # Errors
+    ///
+    /// Nothing says where either is.
+    pub fn cli() -> Result<PathBuf> {
+        match env::var_os("WATCHWORD_CLI") {
+            Some(program) => Ok(PathBuf::from(program)),
+            None => Ok(Cache::from_env()?.path().join("programs/watchword")),
+        }
     }
 
     /// Creates a secret.
