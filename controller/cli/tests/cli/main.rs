@@ -8,6 +8,7 @@
 
 mod audit;
 mod ceremonies;
+mod copies;
 mod fake_store;
 mod seal;
 mod secrets;
