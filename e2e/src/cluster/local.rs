@@ -3,7 +3,7 @@
 //! These are for stories that search for values where none may be.
 
 use std::fs;
-use std::io::Write;
+use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -138,6 +138,21 @@ impl LocalNode {
             bail!("cannot send SIG{signal} to `{pod}`");
         }
         Ok(())
+    }
+
+    /// The CPU time that the threads of a process have taken so far, those that have ended excepted.
+    ///
+    /// # Errors
+    ///
+    /// There is no such process.
+    pub fn cpu_nanoseconds(&self, pid: u32) -> Result<u64> {
+        let folder = format!("/proc/{}/root/proc/{pid}/task", self.record.init.pid);
+        let threads = fs::read_dir(&folder).with_context(|| format!("cannot read `{folder}`"))?;
+        let of_thread = |thread: io::Result<fs::DirEntry>| -> Result<u64> {
+            let text = fs::read_to_string(thread?.path().join("schedstat"))?;
+            text.split(' ').next().context("nothing")?.parse().context("no number")
+        };
+        threads.map(of_thread).sum()
     }
 
     /// Every process of the node, those of pods included.
