@@ -234,9 +234,11 @@ pub enum ServeError {
 pub async fn run(args: StoreArgs, shared: Shared) -> Result<(), ServeError> {
     let StoreArgs { address, tls_dir, file, audit, peers } = args;
     let backend = match file {
-        None => {
-            AnyBackend::Kubernetes(KubernetesBackend::new(shared.client.clone(), &shared.namespace))
-        }
+        None => AnyBackend::Kubernetes(KubernetesBackend::watching(
+            shared.client.clone(),
+            &shared.namespace,
+            WATCHED_BYTES,
+        )),
         Some(path) => AnyBackend::File(
             FileBackend::open(&path).map_err(|source| ServeError::OpenFile { path, source })?,
         ),
@@ -351,6 +353,9 @@ const MAX_REQUEST_BYTES: usize = 64 << 10;
 
 /// The longest name that a container can have.
 const MAX_NAME_CHARACTERS: usize = 63;
+
+/// How many bytes of heads are kept from a watch: those of a hundred thousand secrets.
+const WATCHED_BYTES: usize = 64 << 20;
 
 /// How often settings that cannot be watched are looked up again.
 const POLL: Duration = Duration::from_secs(30);

@@ -6,10 +6,15 @@
 //! pages, selected by the label `watchword.dev/record`, which holds the kind. The label is only for
 //! lists: what an object is, its sealed header says.
 //!
+//! Concurrent reads of one head share requests that began after they asked ([`shared`]). With
+//! [`KubernetesBackend::watching`], a watch of the heads spares lists one request per secret
+//! ([`cache`]); it is never asked what is newest.
+//!
 //! The client should not retry by itself (`Config::default_retry = false`): the store tells a lost
 //! answer from a lost race, and callers know how long they can wait. Every request has 10 seconds.
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine;
@@ -19,18 +24,48 @@ use kube::core::Status;
 use kube::{Api, Client, ResourceExt};
 use watchword_crds::{SealedRecord, SealedRecordSpec};
 
+use self::cache::Cache;
+use self::shared::Shared;
 use crate::backend::{Backend, BackendError, Listed, Revision, Stored};
 use crate::name::{ObjectKind, ObjectName};
 
+mod cache;
+mod shared;
+
 /// Objects in one namespace of a cluster.
 #[derive(Clone)]
-pub struct KubernetesBackend(Api<SealedRecord>);
+pub struct KubernetesBackend {
+    api: Api<SealedRecord>,
+    cache: Option<Arc<Cache>>,
+    shared: Arc<Shared>,
+}
 
 impl KubernetesBackend {
     /// Objects in `namespace`, reached through `client`, which needs the verbs create, delete, get,
     /// list and update on `sealedrecords.watchword.dev` there.
     pub fn new(client: Client, namespace: &str) -> Self {
-        Self(Api::namespaced(client, namespace))
+        Self { api: Api::namespaced(client, namespace), cache: None, shared: Arc::default() }
+    }
+
+    /// The same, with a watch of the heads, which needs the verb watch too and a tokio runtime, and
+    /// keeps `capacity` bytes of them in memory at most.
+    pub fn watching(client: Client, namespace: &str, capacity: usize) -> Self {
+        let backend = Self::new(client, namespace);
+        let cache = Cache::follow(backend.api.clone(), capacity);
+        Self { cache: Some(Arc::new(cache)), ..backend }
+    }
+
+    async fn fetch(&self, name: &ObjectName) -> Result<Option<Stored>, BackendError> {
+        match within("get", self.api.get(name.as_str())).await? {
+            Ok(object) => stored(name, &object).map(Some),
+            Err(kube::Error::Api(status)) if is_absent(&status, name) => Ok(None),
+            Err(kube::Error::SerdeError(error)) => Err(BackendError::Malformed {
+                name: name.clone(),
+                // The message alone: an excerpt of the answer says nothing to people.
+                detail: format!("the object does not parse (line {})", error.line()),
+            }),
+            Err(error) => Err(failure("get", name, error)),
+        }
     }
 }
 
@@ -40,28 +75,21 @@ impl Backend for KubernetesBackend {
         false
     }
 
+    fn cached(&self, name: &ObjectName, revision: &Revision) -> Option<Arc<[u8]>> {
+        self.cache.as_ref()?.get(name, revision)
+    }
+
     async fn get(&self, name: &ObjectName) -> Result<Option<Stored>, BackendError> {
-        let object = match within("get", self.0.get(name.as_str())).await? {
-            Ok(object) => object,
-            Err(kube::Error::Api(status)) if is_absent(&status, name) => return Ok(None),
-            Err(kube::Error::SerdeError(error)) => {
-                return Err(BackendError::Malformed {
-                    name: name.clone(),
-                    // The message alone: an excerpt of the answer says nothing to people.
-                    detail: format!("the object does not parse (line {})", error.line()),
-                });
-            }
-            Err(error) => return Err(failure("get", name, error)),
-        };
-        let bytes = STANDARD.decode(&object.spec.record).map_err(|error| {
-            BackendError::Malformed { name: name.clone(), detail: error.to_string() }
-        })?;
-        Ok(Some(Stored { bytes, revision: revision(name, &object.metadata)? }))
+        match name.kind() {
+            // A megabyte is not copied for everybody; and the store keeps versions itself.
+            ObjectKind::Version => self.fetch(name).await,
+            _ => self.shared.get(name, || self.fetch(name)).await,
+        }
     }
 
     async fn create(&self, name: &ObjectName, bytes: &[u8]) -> Result<Revision, BackendError> {
         let object = sealed_record(name, bytes);
-        let made = within("create", self.0.create(&PostParams::default(), &object)).await?;
+        let made = within("create", self.api.create(&PostParams::default(), &object)).await?;
         let made = made.map_err(|error| failure("create", name, error))?;
         revision(name, &made.metadata)
     }
@@ -75,7 +103,7 @@ impl Backend for KubernetesBackend {
         let mut object = sealed_record(name, bytes);
         object.metadata.resource_version = Some(expected.to_string());
         let parameters = PostParams::default();
-        let request = self.0.replace(name.as_str(), &parameters, &object);
+        let request = self.api.replace(name.as_str(), &parameters, &object);
         match within("replace", request).await? {
             Ok(object) => revision(name, &object.metadata),
             // Gone is changed too.
@@ -98,7 +126,7 @@ impl Backend for KubernetesBackend {
             }),
             ..DeleteParams::default()
         };
-        match within("delete", self.0.delete(name.as_str(), &parameters)).await? {
+        match within("delete", self.api.delete(name.as_str(), &parameters)).await? {
             Ok(_) => Ok(()),
             Err(kube::Error::Api(status)) if is_absent(&status, name) => Ok(()),
             Err(error) => Err(failure("delete", name, error)),
@@ -111,7 +139,7 @@ impl Backend for KubernetesBackend {
         let mut listed = Vec::new();
         loop {
             let page =
-                within("list", self.0.list_metadata(&parameters)).await?.map_err(|error| {
+                within("list", self.api.list_metadata(&parameters)).await?.map_err(|error| {
                     match error {
                         // A page came too late; the whole list has to be asked for again.
                         kube::Error::Api(status) if status.code == 410 => {
@@ -133,6 +161,15 @@ impl Backend for KubernetesBackend {
             }
         }
     }
+}
+
+/// The bytes and the revision of an object.
+fn stored(name: &ObjectName, object: &SealedRecord) -> Result<Stored, BackendError> {
+    let bytes = STANDARD.decode(&object.spec.record).map_err(|error| BackendError::Malformed {
+        name: name.clone(),
+        detail: error.to_string(),
+    })?;
+    Ok(Stored { bytes, revision: revision(name, &object.metadata)? })
 }
 
 fn sealed_record(name: &ObjectName, bytes: &[u8]) -> SealedRecord {

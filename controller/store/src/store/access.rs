@@ -63,6 +63,26 @@ impl<B: Backend> Store<B> {
         Ok(Some(self.remember(name, KnownHead { sequence, revision: stored.revision, head })))
     }
 
+    /// The head of this name, which a list says has this revision: without a request if the back
+    /// end has it at hand.
+    pub(super) async fn listed_head(
+        &self,
+        keys: &Arc<Keys>,
+        name: &ObjectName,
+        revision: Revision,
+    ) -> Result<Option<Arc<KnownHead>>, AccessError> {
+        let Some(bytes) = self.backend.cached(name, &revision) else {
+            return self.stored_head(keys, name).await;
+        };
+        let (sequence, head) =
+            self.opened(keys, name, |keyring| Head::open(&bytes, keyring, name)).await?;
+        // It may have been put back, or only have changed since it was listed.
+        if sequence < self.lock_heads().seen(name) {
+            return self.stored_head(keys, name).await;
+        }
+        Ok(Some(self.remember(name, KnownHead { sequence, revision, head })))
+    }
+
     /// Keeps a head in memory, unless the store has been sealed meanwhile.
     pub(super) fn remember(&self, name: &ObjectName, mut head: KnownHead) -> Arc<KnownHead> {
         head.head.shrink();

@@ -65,7 +65,7 @@ impl<B: Backend> Store<B> {
                     let known = self.lock_heads().get(&name);
                     let head = match known.filter(|known| known.revision == revision) {
                         Some(known) => Some(known),
-                        None => self.stored_head(keys, &name).await?,
+                        None => self.listed_head(keys, &name, revision).await?,
                     };
                     Ok::<_, AccessError>(head.and_then(|known| newest(&known.head)))
                 }
