@@ -8,6 +8,11 @@
 //! - `create`, `replace` and `delete` happen whole or not at all, and are durable when they return;
 //! - of two that meet on one revision, one gets [`BackendError::Conflict`];
 //! - a revision never comes back, not even after a deletion.
+//!
+//! Of a change that ends with [`BackendError::Unavailable`] nobody knows whether it has happened, and
+//! no back end asks twice for one. What may be remembered on this side is small: a revision that is
+//! known to be the newest ([`Backend::is_current`]), and bytes of a revision that the caller knows
+//! from elsewhere ([`Backend::cached`]).
 
 use std::error::Error;
 use std::fmt;

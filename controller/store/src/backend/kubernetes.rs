@@ -6,9 +6,9 @@
 //! pages, selected by the label `watchword.dev/record`, which holds the kind. The label is only for
 //! lists: what an object is, its sealed header says.
 //!
-//! Concurrent reads of one head share requests that began after they asked ([`shared`]). With
+//! Concurrent reads of one head share requests that began after they asked. With
 //! [`KubernetesBackend::watching`], a watch of the heads spares lists one request per secret
-//! ([`cache`]); it is never asked what is newest.
+//! and is never asked what is newest.
 //!
 //! The client should not retry by itself (`Config::default_retry = false`): the store tells a lost
 //! answer from a lost race, and callers know how long they can wait. Every request has 10 seconds.

@@ -7,8 +7,11 @@ use std::time::Duration;
 
 use futures::stream::{self, StreamExt};
 
+use watchword_store::backend::memory::MemoryBackend;
 use watchword_store::backend::zookeeper::{Digest, Settings, ZooKeeperBackend};
-use watchword_store::{Backend, BackendError, ObjectKind, ObjectName, conformance};
+use watchword_store::{
+    Backend, BackendError, ObjectKind, ObjectName, Precondition, Value, conformance, migrate,
+};
 
 use crate::server::{Options, Server};
 
@@ -122,6 +125,23 @@ async fn thousands_of_objects_are_listed_with_a_small_buffer() {
     let mut created = created;
     created.sort_by(|a, b| a.0.cmp(&b.0));
     assert_eq!(listed, created);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_moves_here_from_memory_and_away_again() {
+    let server = Server::start(Options::default());
+    let (from, to) = (MemoryBackend::default(), MemoryBackend::default());
+    let writer = conformance::unsealed(|| from.clone(), 1).await.remove(0);
+    for number in 0..20_u8 {
+        let path = format!("moved/{}", number % 7).parse().unwrap();
+        let value = Value::new(vec![number; 1000]);
+        writer.write(&path, &value, &conformance::meta(), Precondition::Any).await.unwrap();
+    }
+
+    migrate::copy(&from, &server.backend("/moved"), |_| {}).await.unwrap();
+    migrate::copy(&server.backend("/moved"), &to, |_| {}).await.unwrap();
+
+    assert_eq!(to.objects(), from.objects());
 }
 
 #[tokio::test]
