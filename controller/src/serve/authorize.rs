@@ -159,16 +159,16 @@ pub(super) enum Grant {
     Namespace(String),
 }
 
-/// What was found out lately about people's rights to secrets.
+/// What was found out lately about people's rights to secrets. Denials are not remembered: what an
+/// administrator grants helps at once, and the throttle bounds how often anyone is denied.
 pub(super) struct Grants {
     given: Recent<Grant>,
-    denied: Recent<()>,
 }
 
 impl Grants {
     /// Nothing is known.
     pub(super) fn new() -> Self {
-        Self { given: Recent::new(MAX_GRANTS), denied: Recent::new(MAX_GRANTS) }
+        Self { given: Recent::new(MAX_GRANTS) }
     }
 }
 
@@ -185,7 +185,7 @@ pub(super) async fn allow(
     verb: Verb,
     path: &str,
 ) -> Result<Grant, Failure> {
-    let Grants { given, denied } = &service.grants;
+    let Grants { given } = &service.grants;
     let now = Instant::now();
     let key = key(person, verb, path);
     if let Some(grant) = given.get(&key, now) {
@@ -193,10 +193,7 @@ pub(super) async fn allow(
     }
     let user = Source::user(&person.user);
     service.throttle.check(user, now)?;
-    let grant = match denied.get(&key, now) {
-        Some(()) => None,
-        None => review(service, person, verb, path).await?,
-    };
+    let grant = review(service, person, verb, path).await?;
     // A namespace's grant counts for this life of the namespace, and is remembered with that.
     if let Some(Grant::Namespace(namespace)) = &grant {
         lineage::judge_namespace(service, namespace).await.inspect_err(|failure| {
@@ -210,7 +207,6 @@ pub(super) async fn allow(
         given.insert(key, grant.clone(), GIVEN_FOR, now);
         return Ok(grant);
     }
-    denied.insert(key, (), DENIED_FOR, now);
     service.throttle.spend(user, now);
     Err(Failure::new(
         ErrorCode::Denied,
@@ -326,11 +322,10 @@ async fn ask(client: &Client, spec: SubjectAccessReviewSpec) -> Result<bool, Fai
     Ok(answer.status.is_some_and(|status| status.allowed && status.denied != Some(true)))
 }
 
-/// How long a grant counts after the API server gave it, and how long a denial does.
+/// How long a grant counts after the API server gave it.
 const GIVEN_FOR: Duration = Duration::from_secs(5);
-const DENIED_FOR: Duration = Duration::from_secs(1);
 
-/// How many grants, and how many denials, are remembered: some hundred KiB.
+/// How many grants are remembered: some hundred KiB.
 const MAX_GRANTS: usize = 4096;
 
 const STORE_URL: &str = "/secrets/v1/store/default";
