@@ -12,8 +12,8 @@ use super::caches::Caches;
 use super::review::{Answer, Request};
 
 /// Answers the review of a task definition.
-pub fn answer(caches: &Caches, request: Request<'_, Value>) -> Answer {
-    let Request { namespace, name, object, .. } = &request;
+pub fn answer(caches: &Caches, request: &Request<'_, Value>) -> Answer {
+    let Request { namespace, name, object, .. } = request;
     let Some(object) = object else { return Answer::default() };
     let definition = match TaskDefinition::deserialize(object) {
         Ok(definition) => definition,
