@@ -6,7 +6,7 @@
 //!   the kernel's share included, and not what the client costs.
 //!
 //! `cargo bench -p watchword-controller --bench review`. For instructions instead of time:
-//! `valgrind --tool=callgrind BENCH --bench --profile-time 1`, see docs/benchmarks.md.
+//! docs/benchmarks.md says how.
 
 #![allow(clippy::print_stdout, clippy::unwrap_used, missing_docs)] // a bench: what fails here fails loudly
 
