@@ -77,6 +77,10 @@ pub struct SecretStoreSpec {
     #[schemars(range(min = 1, max = 1_047_552))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_secret_bytes: Option<i64>,
+    /// How many versions of a secret are kept, 10 when absent; what is more goes with the next write.
+    #[schemars(range(min = 1, max = 100))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keep_versions: Option<i64>,
 }
 
 /// Where the records are kept.

@@ -12,6 +12,7 @@ use std::{
     env, fmt, fs,
     io::{self, Write},
     path::{Path, PathBuf},
+    pin::pin,
     str::FromStr,
     sync::Arc,
     time::Duration,
@@ -242,14 +243,23 @@ impl Connection {
         &mut self,
         request: Request<RequestBody>,
     ) -> Result<Response<Zeroizing<Vec<u8>>>, Error> {
-        // What is streamed from a file takes as long as the store takes to keep it.
-        let limit = if request.body().is_streamed() { TRANSFER_TIME } else { EXCHANGE_TIME };
-        timeout(limit, async {
+        let progress = request.body().progress();
+        let mut exchange = pin!(async {
             let (head, body) = self.send(request).await?.into_parts();
             Ok(Response::from_parts(head, collect(body).await?))
-        })
-        .await
-        .map_err(|_| Error::TimedOut)?
+        });
+        let Some(progress) = progress else {
+            return timeout(EXCHANGE_TIME, exchange).await.map_err(|_| Error::TimedOut)?;
+        };
+        // What is streamed from a file takes as long as the store takes to keep it.
+        loop {
+            let before = progress.position();
+            match timeout(STANDSTILL_TIME, exchange.as_mut()).await {
+                Ok(answer) => return answer,
+                Err(_) if progress.position() > before => {}
+                Err(_) => return Err(Error::TimedOut),
+            }
+        }
     }
 
     /// Sends a request and writes the body of its answer to `sink` as it comes, if it is a success;
@@ -358,8 +368,9 @@ const CONNECT_TIME: Duration = Duration::from_secs(15);
 /// How long one request may take, up to the last byte of the answer.
 const EXCHANGE_TIME: Duration = Duration::from_secs(60);
 
-/// How long a restoration may take: a hundred thousand secrets are written one by one.
-const TRANSFER_TIME: Duration = Duration::from_secs(2 * 60 * 60);
+/// How long a file that is sent may stand still: what is on its way already, some MiB, is written
+/// record by record.
+const STANDSTILL_TIME: Duration = Duration::from_secs(10 * 60);
 
 #[cfg(test)]
 mod tests {

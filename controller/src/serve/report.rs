@@ -14,7 +14,7 @@ use tracing::warn;
 use watchword_crds::{SecretStore, SecretStoreStatus, StoreReplica, names};
 
 use super::Service;
-use super::auto_unseal::reference;
+use super::auto_unseal::{initializes_itself, reference};
 use super::ceremony::lead::custody;
 use super::failure::Failure;
 use crate::chain::Chain;
@@ -72,7 +72,7 @@ async fn status(
     let mut replicas = [&[own], others].concat();
     replicas.sort_by(|one, other| one.name.cmp(&other.name));
     Ok(Some(SecretStoreStatus {
-        conditions: vec![protection(&settings)],
+        conditions: conditions(&settings, service.seal.complaint()),
         observed_generation: settings.metadata.generation,
         initialized: Some(custody.is_some()),
         sealed: Some(sealed),
@@ -84,9 +84,10 @@ async fn status(
     }))
 }
 
-/// How well the key that opens the store is kept.
-fn protection(settings: &SecretStore) -> Condition {
-    let (status, reason, message) = match reference(settings) {
+/// How well the key that opens the store is kept; and, where the settings ask for something to be
+/// done without people, whether it can be.
+fn conditions(settings: &SecretStore, complaint: Option<String>) -> Vec<Condition> {
+    let protection = match reference(settings) {
         None => ("True", "SharesOnly", "nothing but its shares opens the store".to_owned()),
         Some(reference) => (
             "False",
@@ -98,18 +99,35 @@ fn protection(settings: &SecretStore) -> Condition {
             ),
         ),
     };
-    let conditions = settings.status.iter().flat_map(|status| &status.conditions);
-    let before = conditions.into_iter().find(|one| one.type_ == CONDITION && one.status == status);
-    let since = before.map(|before| before.last_transition_time.clone());
-    let created = settings.creation_timestamp();
+    let application = initializes_itself(settings).then(|| match complaint {
+        None => ("True", "Applied", "the store is as its settings say".to_owned()),
+        Some(complaint) => ("False", "Failed", complaint),
+    });
+    let protection = condition(settings, "SealIndependent", protection);
+    let application = application.map(|said| condition(settings, "SettingsApplied", said));
+    [protection].into_iter().chain(application).collect()
+}
+
+fn condition(
+    settings: &SecretStore,
+    kind: &str,
+    (status, reason, message): (&str, &str, String),
+) -> Condition {
+    let written = settings.status.iter().flat_map(|status| &status.conditions);
+    let before = written.into_iter().find(|one| one.type_ == kind);
+    let since = match before {
+        Some(before) if before.status == status => before.last_transition_time.clone(),
+        Some(_) => Time(Timestamp::now()),
+        // A time of writing would make every status another one, until the first is seen.
+        None => settings.creation_timestamp().unwrap_or(Time(Timestamp::UNIX_EPOCH)),
+    };
     Condition {
-        type_: CONDITION.to_owned(),
+        type_: kind.to_owned(),
         status: status.to_owned(),
         reason: reason.to_owned(),
         message,
         observed_generation: settings.metadata.generation,
-        // A time of writing would make every status another one.
-        last_transition_time: since.or(created).unwrap_or(Time(Timestamp::UNIX_EPOCH)),
+        last_transition_time: since,
     }
 }
 
@@ -123,8 +141,6 @@ async fn write(service: &Service, status: &SecretStoreStatus) -> Result<(), kube
     let api: Api<SecretStore> = Api::all(service.client.clone());
     api.patch_status(names::DEFAULT_STORE, &parameters, &Patch::Apply(&status)).await.map(drop)
 }
-
-const CONDITION: &str = "SealIndependent";
 
 /// How often it is looked at.
 const INTERVAL: Duration = Duration::from_secs(2);

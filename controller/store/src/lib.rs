@@ -57,7 +57,7 @@ pub mod share;
 pub mod store;
 
 pub use backend::{AnyBackend, Backend, BackendError};
-pub use head::{ContentType, Meta, SealHeadError};
+pub use head::{About, ContentType, Meta, SealHeadError};
 pub use keyring::Keyring;
 pub use location::{Access, Location, OpenLocationError, ParseLocationError};
 pub use name::{ObjectKind, ObjectName};

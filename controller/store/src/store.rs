@@ -45,6 +45,7 @@
 //! comparison of store and audit log.
 
 use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::backend::Backend;
@@ -88,6 +89,7 @@ mod write;
 pub struct Store<B> {
     backend: B,
     config: Config,
+    keep_versions: AtomicUsize,
     state: Mutex<State>,
     heads: Mutex<Heads>,
     versions: Mutex<Versions>,
@@ -100,7 +102,7 @@ pub struct Store<B> {
 pub struct Config {
     /// How many bytes of ciphertext are kept in memory for hot reads.
     pub cache_bytes: usize,
-    /// How many versions of a secret are kept.
+    /// How many versions of a secret are kept, until [`Store::keep_versions`] says something else.
     pub keep_versions: NonZeroUsize,
     /// The largest value in bytes; at most [`MAX_VALUE_BYTES`], which a larger number means.
     pub max_value_bytes: usize,
@@ -136,6 +138,7 @@ impl<B: Backend> Store<B> {
         Self {
             versions: Mutex::new(Versions::new(config.cache_bytes)),
             backend,
+            keep_versions: AtomicUsize::new(config.keep_versions.get()),
             config,
             heads: Mutex::default(),
             owners: Mutex::default(),
@@ -147,6 +150,11 @@ impl<B: Backend> Store<B> {
     /// The back end.
     pub fn backend(&self) -> &B {
         &self.backend
+    }
+
+    /// Keeps so many versions of each secret that is written from now on.
+    pub fn keep_versions(&self, count: NonZeroUsize) {
+        self.keep_versions.store(count.get(), Ordering::Relaxed);
     }
 
     fn lock_state(&self) -> MutexGuard<'_, State> {

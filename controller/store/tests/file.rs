@@ -26,7 +26,7 @@ fn path(text: &str) -> SecretPath {
 }
 
 fn meta() -> Meta {
-    Meta { author: "ada".to_owned(), content_type: ContentType::Binary, created: 1000 }
+    Meta { author: "ada".to_owned(), content_type: ContentType::Binary, created: 1000, about: None }
 }
 
 async fn open(file: &Path) -> Store<FileBackend> {

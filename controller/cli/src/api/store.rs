@@ -24,6 +24,7 @@
 use std::{fs::File, io::Write};
 
 use http::Method;
+use indicatif::ProgressBar;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
@@ -136,8 +137,13 @@ impl Store {
     }
 
     /// Brings a backup of this length into a new store.
-    pub(crate) async fn restore(&mut self, backup: File, length: u64) -> Result<(), Error> {
-        let body = Some((BYTES, RequestBody::file(backup, length)));
+    pub(crate) async fn restore(
+        &mut self,
+        backup: File,
+        length: u64,
+        bar: ProgressBar,
+    ) -> Result<(), Error> {
+        let body = Some((BYTES, RequestBody::file(backup, length, bar)));
         let call = Call { body, ..Call::put(self.path("restore")) };
         self.ask(Action::Restore(self.id.clone()), call).await.map(drop)
     }

@@ -9,6 +9,7 @@ use std::{
 };
 
 use hyper::body::{Body, Buf, Bytes, Frame, Incoming, SizeHint};
+use indicatif::ProgressBar;
 use zeroize::Zeroizing;
 
 use super::Error;
@@ -17,8 +18,8 @@ use super::Error;
 pub(crate) enum RequestBody {
     /// Bytes that are wiped when they are sent. (The TLS library's own buffers are not.)
     Bytes(Option<Zeroizing<Vec<u8>>>),
-    /// What is left of a file, and how much that is.
-    File(File, u64),
+    /// What is left of a file, how much that is, and who is told of what has gone.
+    File(File, u64, ProgressBar),
 }
 
 impl RequestBody {
@@ -33,13 +34,17 @@ impl RequestBody {
         Self::Bytes(None)
     }
 
-    /// A file, from where it is read next to its end.
-    pub(crate) fn file(file: File, length: u64) -> Self {
-        Self::File(file, length)
+    /// A file, from where it is read next to its end; `bar` moves with it.
+    pub(crate) fn file(file: File, length: u64, bar: ProgressBar) -> Self {
+        Self::File(file, length, bar)
     }
 
-    pub(super) fn is_streamed(&self) -> bool {
-        matches!(self, Self::File(..))
+    /// What moves as long as the body does, if it is long.
+    pub(super) fn progress(&self) -> Option<ProgressBar> {
+        match self {
+            Self::Bytes(_) => None,
+            Self::File(_, _, bar) => Some(bar.clone()),
+        }
     }
 }
 
@@ -53,13 +58,14 @@ impl Body for RequestBody {
     ) -> Poll<Option<io::Result<Frame<Self::Data>>>> {
         let bytes = match &mut *self {
             Self::Bytes(bytes) => bytes.take(),
-            Self::File(_, 0) => None,
-            Self::File(file, left) => {
+            Self::File(_, 0, _) => None,
+            Self::File(file, left, bar) => {
                 let room = usize::try_from(*left).unwrap_or(usize::MAX).min(CHUNK_BYTES);
                 let mut chunk = Zeroizing::new(vec![0; room]);
                 // The one thing that this program does meanwhile is to wait for it.
                 file.read_exact(&mut chunk)?;
                 *left -= room as u64;
+                bar.inc(room as u64);
                 Some(chunk)
             }
         };
@@ -67,13 +73,13 @@ impl Body for RequestBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        matches!(self, Self::Bytes(None) | Self::File(_, 0))
+        matches!(self, Self::Bytes(None) | Self::File(_, 0, _))
     }
 
     fn size_hint(&self) -> SizeHint {
         SizeHint::with_exact(match self {
             Self::Bytes(bytes) => bytes.as_ref().map_or(0, |bytes| bytes.len() as u64),
-            Self::File(_, left) => *left,
+            Self::File(_, left, _) => *left,
         })
     }
 }
@@ -131,7 +137,8 @@ mod tests {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(&vec![7; CHUNK_BYTES + 1]).unwrap();
         file.rewind().unwrap();
-        let mut body = RequestBody::file(file, CHUNK_BYTES as u64 + 1);
+        let bar = ProgressBar::hidden();
+        let mut body = RequestBody::file(file, CHUNK_BYTES as u64 + 1, bar.clone());
         let mut context = Context::from_waker(std::task::Waker::noop());
 
         let mut lengths = Vec::new();
@@ -140,6 +147,7 @@ mod tests {
         }
 
         assert_eq!(lengths, [CHUNK_BYTES, 1]);
+        assert_eq!(bar.position(), CHUNK_BYTES as u64 + 1);
         assert!(body.is_end_stream());
     }
 }

@@ -16,12 +16,12 @@ use jiff::Timestamp;
 use serde_json::json;
 use watchword_protocol::ErrorCode;
 use watchword_store::{
-    ContentType, DeleteError, ListError, Meta, Precondition, SecretPath, Value, WriteError,
+    ContentType, DeleteError, ListError, Meta, Precondition, SecretPath, WriteError,
 };
 
 use super::condition::{Tag, etag};
 use super::operation::{Action, Endpoint, Operation};
-use super::representation::{self, NO_STORE};
+use super::representation::{self, Given, NO_STORE};
 use super::stores;
 use crate::chain::Chain;
 use crate::resolvers::read_failure;
@@ -129,13 +129,14 @@ impl Call {
         let (path, is_write) = operation.path();
         if let Some(path) = path.filter(|_| is_write) {
             lineage::record_write(service, path).await?;
+            service.keep_versions();
         }
         match &operation.action {
             Action::Create { path, media, only_absent } => {
                 let limit = service.max_secret_bytes();
                 let body = body.take().unwrap_or_default();
-                let value = representation::value(body, &parts.headers, *media, limit).await?;
-                let written = self.write(path, &value, media.content_type(), Precondition::Create);
+                let given = representation::given(body, &parts.headers, *media, limit).await?;
+                let written = self.write(path, given, media.content_type(), Precondition::Create);
                 let version = written.await.map_err(|failure| match failure.code {
                     ErrorCode::AlreadyExists if *only_absent => {
                         Failure::new(ErrorCode::PreconditionFailed, failure.message)
@@ -147,9 +148,9 @@ impl Call {
             Action::Update { path, media, condition } => {
                 let limit = service.max_secret_bytes();
                 let body = body.take().unwrap_or_default();
-                let value = representation::value(body, &parts.headers, *media, limit).await?;
+                let given = representation::given(body, &parts.headers, *media, limit).await?;
                 let precondition = precondition(*condition);
-                let version = self.write(path, &value, media.content_type(), precondition).await?;
+                let version = self.write(path, given, media.content_type(), precondition).await?;
                 Ok((StatusCode::NO_CONTENT, etag(version)).into_response())
             }
             Action::RollBack { path, version, condition } => {
@@ -183,13 +184,13 @@ impl Call {
     async fn write(
         &self,
         path: &SecretPath,
-        value: &Value,
+        Given { value, about }: Given,
         content_type: ContentType,
         precondition: Precondition,
     ) -> Result<u64, Failure> {
-        let meta = self.meta(content_type);
+        let meta = Meta { about, ..self.meta(content_type) };
         self.record(Decision::Attempted, None, None)?;
-        let written = self.service.store.write(path, value, &meta, precondition).await;
+        let written = self.service.store.write(path, &value, &meta, precondition).await;
         let version = written.map_err(|error| write_failure(&error))?;
         self.record(Decision::Allowed, Some(version), None)?;
         Ok(version)
@@ -265,6 +266,7 @@ impl Call {
             author: self.person.user.clone(),
             content_type,
             created: Timestamp::now().as_second(),
+            about: None,
         }
     }
 

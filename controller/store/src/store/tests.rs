@@ -28,7 +28,7 @@ fn path() -> SecretPath {
 }
 
 fn meta() -> Meta {
-    Meta { author: "grace".to_owned(), content_type: ContentType::Text, created: 1000 }
+    Meta { author: "grace".to_owned(), content_type: ContentType::Text, created: 1000, about: None }
 }
 
 fn config() -> Config {

@@ -3,12 +3,13 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use futures::stream::{self, StreamExt};
 
 use crate::backend::{Backend, BackendError, Revision};
 use crate::cache::KnownHead;
-use crate::head::{Head, Meta, VersionMetadata};
+use crate::head::{About, Head, Meta, VersionMetadata};
 use crate::name::{ObjectKind, ObjectName};
 use crate::path::SecretPath;
 use crate::random;
@@ -40,7 +41,8 @@ impl<B: Backend> Store<B> {
     }
 
     /// Makes an older version of a secret the newest, as a new version with the value and the kind
-    /// of the old one and with author and time of `meta`; returns its number.
+    /// of the old one, with what was said of it, and with author and time of `meta`; returns its
+    /// number.
     ///
     /// # Errors
     ///
@@ -60,7 +62,14 @@ impl<B: Backend> Store<B> {
             ReadError::Sealed => WriteError::Sealed,
             ReadError::VersionNotFound { .. } => gone(),
         })?;
-        let meta = Meta { content_type: old.meta.content_type, ..meta.clone() };
+        // All of it, so that nothing of what the newest version says is kept.
+        let About { description, labels } = old.meta.about.map(|about| *about).unwrap_or_default();
+        let about = About {
+            description: Some(description.unwrap_or_default()),
+            labels: Some(labels.unwrap_or_default()),
+        };
+        let content_type = old.meta.content_type;
+        let meta = Meta { about: Some(Box::new(about)), content_type, ..meta.clone() };
         self.write_if(path, &old.value, &meta, |head| {
             check(path, head, precondition)?;
             // It may have been deleted or trimmed since it was read, and must not come back.
@@ -107,6 +116,10 @@ impl<B: Backend> Store<B> {
                 return Err(error);
             }
 
+            let before = head.live().and_then(|live| live.meta.about.as_deref());
+            let about = About::said(meta.about.as_deref(), before);
+            let meta = &Meta { about, ..meta.clone() };
+
             // The version's object first: the head must never name what is not there.
             let version = head.newest + 1;
             let object = ObjectName::version(&name, version)
@@ -123,7 +136,7 @@ impl<B: Backend> Store<B> {
                 Err(error) => return Err(access(error.into())),
             }
 
-            let keep = self.config.keep_versions.get();
+            let keep = self.keep_versions.load(Ordering::Relaxed);
             let left = left.into_iter().map(|(object, _)| object).collect();
             let next = head.written(path, (version, object.clone()), meta.clone(), keep, left);
             match self.put_head(&keys, &name, next, place).await {
