@@ -138,6 +138,10 @@ test: ## All checks and all tests, on a cluster of their own; what CI runs
 bench: ## Benchmarks
 	cargo bench --locked --target $(HOST) --workspace --exclude watchword-e2e --benches
 
+.PHONY: bench-https
+bench-https: ## What a read over HTTPS costs the store: release programs on a cluster of their own
+	@PROFILE=release BENCH=https hack/e2e.sh local
+
 ##@ Help
 
 .PHONY: help

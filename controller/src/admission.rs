@@ -17,6 +17,7 @@ use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
+use serde::Deserialize;
 use tokio::sync::Semaphore;
 use tracing::{debug, warn};
 use watchword_core::injection::{AgentSource, Delivery, Settings};
@@ -105,7 +106,10 @@ async fn validate_definitions(State(reviewer): State<Arc<Reviewer>>, body: Bytes
     respond(&body, |request| definitions::answer(&reviewer.caches, request))
 }
 
-fn respond(body: &[u8], answer: impl FnOnce(&Request) -> Answer) -> Response {
+fn respond<'a, T: Deserialize<'a>>(
+    body: &'a [u8],
+    answer: impl FnOnce(Request<'a, T>) -> Answer,
+) -> Response {
     match review::respond(body, answer) {
         Ok(json) => ([(header::CONTENT_TYPE, "application/json")], json).into_response(),
         Err(error @ (ReviewError::Parse(_) | ReviewError::Version { .. })) => {

@@ -5,25 +5,28 @@
 //! it, or one that a tenant dressed up, ends exactly as a fresh one does. Hence
 //! mutate ∘ mutate = mutate.
 //!
-//! Decisions are made on the typed pod; edits go to the raw JSON, so that fields which this build
-//! does not know survive. Nothing here holds a value or asks anybody anything.
+//! Decisions are made on a view of the pod that has only what they hang on; what is done to the pod
+//! is a patch that names only what is ours, so that fields which this build does not know survive.
+//! Nothing here holds a value or asks anybody anything.
 
 use k8s_openapi::api::core::v1::{Container, Pod};
-use serde::Deserialize;
-use serde_json::Value;
 use watchword_crds::task_revision::TaskRevisionSpec;
 use watchword_protocol::env_names;
 
 use crate::pod;
 
+pub use self::patch::Patch;
 pub use self::plan::{
     ContainerInjection, FileMount, FilesContainer, FilesIdentity, InjectionPlan, plan,
 };
-pub use self::strip::{strip, unwrap_command};
+pub use self::strip::unwrap_command;
+pub use self::view::PodView;
 
 mod edit;
+mod patch;
 mod plan;
 mod strip;
+mod view;
 
 /// How the agent's binary gets into a pod, and what pods are told of the store. The same for
 /// every pod; the operator's settings.
@@ -70,11 +73,11 @@ impl Denial {
     }
 }
 
-/// A mutated pod, and what its maker should know.
+/// What is to be done to a pod, and what its maker should know.
 #[derive(Clone, Debug)]
 pub struct Mutation {
-    /// The pod as it shall be, raw.
-    pub pod: Value,
+    /// Makes the pod what it shall be.
+    pub patch: Patch,
     /// Admission warnings, at most 120 characters each.
     pub warnings: Vec<String>,
 }
@@ -83,27 +86,23 @@ pub struct Mutation {
 ///
 /// # Errors
 ///
-/// A denial when the pod cannot be read or cannot be given its secrets.
+/// A denial when the pod cannot be given its secrets.
 pub fn mutate(
-    pod: &Value,
+    mut pod: PodView<'_>,
     name: &str,
     revision: &TaskRevisionSpec,
     settings: &Settings,
 ) -> Result<Mutation, Denial> {
-    let mut pod = pod.clone();
-    strip(&mut pod);
-    let typed: Pod = Pod::deserialize(&pod)
-        .map_err(|error| Denial::new(format!("this is not a pod: {error}")))?;
-    let plan = plan(&typed, name, revision, settings)?;
-    plan.edit(&mut pod, settings);
-    Ok(Mutation { pod, warnings: plan.warnings })
+    let mut patch = Patch::default();
+    strip::strip(&mut pod, &mut patch);
+    let plan = plan(&pod, name, revision, settings)?;
+    plan.edit(&pod, settings, &mut patch);
+    Ok(Mutation { patch, warnings: plan.warnings })
 }
 
 /// The revision that a pod's containers name in their spec, if they agree on one.
 pub fn named_revision(pod: &Pod) -> Option<&str> {
-    let mut revisions = containers(pod).filter_map(revision_of);
-    let first = revisions.next()?;
-    revisions.all(|other| other == first).then_some(first)
+    agreed(containers(pod).filter_map(revision_of))
 }
 
 /// The revision that one container names in the immutable part of its spec.
@@ -120,6 +119,12 @@ pub fn containers(pod: &Pod) -> impl Iterator<Item = &Container> {
 /// The container called `name`, wherever it stands.
 pub fn container<'a>(pod: &'a Pod, name: &str) -> Option<&'a Container> {
     containers(pod).find(|container| container.name == name)
+}
+
+/// What all of them are, if there is one at all.
+fn agreed<'a>(mut revisions: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let first = revisions.next()?;
+    revisions.all(|other| other == first).then_some(first)
 }
 
 /// Whether a volume, mount or init container is one of ours, by name. Tenants cannot keep anything

@@ -3,6 +3,7 @@
 //! Controller and store judge again, with the same functions: this webhook may be down.
 
 use serde::Deserialize;
+use serde_json::Value;
 use watchword_core::definition::{self, Warning, WarningKind};
 use watchword_core::revision;
 use watchword_crds::TaskDefinition;
@@ -11,11 +12,9 @@ use super::caches::Caches;
 use super::review::{Answer, Request};
 
 /// Answers the review of a task definition.
-pub fn answer(caches: &Caches, request: &Request) -> Answer {
-    let Request { namespace, name, object, .. } = request;
-    if object.is_null() {
-        return Answer::default();
-    }
+pub fn answer(caches: &Caches, request: Request<'_, Value>) -> Answer {
+    let Request { namespace, name, object, .. } = &request;
+    let Some(object) = object else { return Answer::default() };
     let definition = match TaskDefinition::deserialize(object) {
         Ok(definition) => definition,
         Err(error) => return Answer::deny(format!("this is not a TaskDefinition: {error}")),

@@ -6,9 +6,7 @@
 
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::Pod;
-use serde::Deserialize;
-use watchword_core::injection::{self, Mutation};
+use watchword_core::injection::{self, Mutation, PodView};
 use watchword_core::{claim, revision};
 use watchword_crds::names;
 use watchword_crds::task_revision::TaskRevision;
@@ -18,28 +16,23 @@ use super::caches::Caches;
 use super::review::{Answer, Request};
 
 /// Answers the review of a pod.
-pub fn answer(reviewer: &Reviewer, request: &Request) -> Answer {
-    let pod = match Pod::deserialize(&request.object) {
-        Ok(pod) => pod,
-        Err(error) => return Answer::deny(format!("this is not a pod: {error}")),
-    };
-    let labels = pod.metadata.labels.as_ref();
-    let wants = labels.and_then(|labels| labels.get(names::INJECT_LABEL));
-    if wants.map(String::as_str) != Some(names::INJECT_VALUE) {
+pub fn answer(reviewer: &Reviewer, request: Request<'_, PodView<'_>>) -> Answer {
+    let Request { namespace, object, .. } = request;
+    let Some(pod) =
+        object.filter(|pod| pod.label(names::INJECT_LABEL) == Some(names::INJECT_VALUE))
+    else {
         return Answer::default();
-    }
+    };
     let Some(settings) = reviewer.settings.load_full() else {
         return Answer::retry("Watchword's webhook has no CA bundle yet; try again");
     };
-    let revision = match revision_for(&reviewer.caches, &request.namespace, &pod) {
+    let revision = match revision_for(&reviewer.caches, &namespace, &pod) {
         Ok(revision) => revision,
         Err(answer) => return *answer,
     };
     let name = revision.metadata.name.as_deref().unwrap_or_default();
-    match injection::mutate(&request.object, name, &revision.spec, &settings) {
-        Ok(Mutation { pod, warnings }) => {
-            Answer { object: Some(pod), warnings, ..Answer::default() }
-        }
+    match injection::mutate(pod, name, &revision.spec, &settings) {
+        Ok(Mutation { patch, warnings }) => Answer { patch, warnings, ..Answer::default() },
         Err(denial) => Answer::deny(denial.to_string()),
     }
 }
@@ -47,13 +40,13 @@ pub fn answer(reviewer: &Reviewer, request: &Request) -> Answer {
 fn revision_for(
     caches: &Caches,
     namespace: &str,
-    pod: &Pod,
+    pod: &PodView<'_>,
 ) -> Result<Arc<TaskRevision>, Box<Answer>> {
     let empty = Default::default();
-    let labels = pod.metadata.labels.as_ref().unwrap_or(&empty);
+    let labels = pod.labels().unwrap_or(&empty);
     let (definition, name) = match labels.get(names::TASK_DEFINITION_LABEL) {
         Some(definition) => {
-            let name = injection::named_revision(pod).ok_or_else(|| {
+            let name = pod.named_revision().ok_or_else(|| {
                 Box::new(Answer::deny(format!(
                     "metadata.labels[{}]: no container of this pod names a revision of \
                      `{definition}`; such pods are made by Watchword's workloads only: leave the \

@@ -1,31 +1,31 @@
-//! The envelope of a review: `admission.k8s.io/v1`, read and answered as plain JSON.
+//! The envelope of a review: `admission.k8s.io/v1`, as plain JSON.
 //!
-//! The object inside stays raw, because a typed one would drop what this build does not know.
+//! It is read once, together with the object inside, as whatever the reader wants of that. The answer
+//! changes the object by a patch, and so keeps what nobody here has read.
+
+use std::borrow::Cow;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
+use watchword_core::injection::Patch;
 
-/// What the API server asks about.
+/// What the API server asks about: an object, read as `T`.
 #[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Request {
+#[serde(bound(deserialize = "T: Deserialize<'de>"))]
+pub struct Request<'a, T> {
     /// Names the review; the answer repeats it.
-    pub uid: String,
+    #[serde(borrow)]
+    pub uid: Cow<'a, str>,
     /// The namespace of the object; empty for cluster-scoped ones. The object's own metadata may
     /// lack it.
-    #[serde(default)]
-    pub namespace: String,
+    #[serde(borrow, default)]
+    pub namespace: Cow<'a, str>,
     /// The object's name; empty when the API server makes one up.
-    #[serde(default)]
-    pub name: String,
-    /// `CREATE`, `UPDATE`, …
-    #[serde(default)]
-    pub operation: String,
-    /// The object, raw; null for a deletion.
-    #[serde(default)]
-    pub object: Value,
+    #[serde(borrow, default)]
+    pub name: Cow<'a, str>,
+    /// The object; `None` for a deletion.
+    pub object: Option<T>,
 }
 
 /// What the webhook answers.
@@ -33,14 +33,14 @@ pub struct Request {
 pub struct Answer {
     /// Why the object is refused, if it is.
     pub denial: Option<Refused>,
-    /// The object as it shall be, if it is changed.
-    pub object: Option<Value>,
+    /// How the object is changed.
+    pub patch: Patch,
     /// What the user should know; cut at 120 characters each, as Kubernetes asks.
     pub warnings: Vec<String>,
 }
 
 /// A refusal: an HTTP status by which clients know whether trying again makes sense, and the text.
-#[derive(Debug, Eq, PartialEq)]
+#[derive(Debug, Eq, PartialEq, Serialize)]
 pub struct Refused {
     /// 403, or 503 where the same request may pass in a moment.
     pub code: u16,
@@ -80,45 +80,73 @@ pub enum ReviewError {
 ///
 /// # Errors
 ///
-/// The body is no review of a known version.
-pub fn respond(
-    body: &[u8],
-    answer: impl FnOnce(&Request) -> Answer,
-) -> Result<String, ReviewError> {
+/// The body is no review of a known version, or not of an object that can be read as `T`.
+pub fn respond<'a, T: Deserialize<'a>>(
+    body: &'a [u8],
+    answer: impl FnOnce(Request<'a, T>) -> Answer,
+) -> Result<Vec<u8>, ReviewError> {
     let Review { api_version, kind, request } =
         serde_json::from_slice(body).map_err(ReviewError::Parse)?;
     if api_version != API_VERSION || kind != KIND {
+        let (kind, api_version) = (kind.into_owned(), api_version.into_owned());
         return Err(ReviewError::Version { kind, api_version });
     }
-    let Answer { denial, object, warnings } = answer(&request);
-    let mut response = json!({"uid": request.uid, "allowed": denial.is_none()});
-    if let Some(Refused { code, message }) = denial {
-        response["status"] = json!({"code": code, "message": message});
-    } else if let Some(object) = object {
-        let patch = json_patch::diff(&request.object, &object);
+    let uid = request.uid.clone();
+    let Answer { denial, patch, warnings } = answer(request);
+    let patch = (denial.is_none() && !patch.is_empty()).then(|| {
         // Operations of a patch are JSON by construction.
-        let patch = serde_json::to_vec(&patch).unwrap_or_default();
-        response["patchType"] = "JSONPatch".into();
-        response["patch"] = STANDARD.encode(patch).into();
-    }
-    if !warnings.is_empty() {
-        let warnings = warnings.iter().map(|warning| shorten(warning));
-        response["warnings"] = warnings.collect();
-    }
-    Ok(json!({"apiVersion": API_VERSION, "kind": KIND, "response": response}).to_string())
+        STANDARD.encode(serde_json::to_vec(&patch).unwrap_or_default())
+    });
+    let response = Response {
+        uid: &uid,
+        allowed: denial.is_none(),
+        patch_type: patch.is_some().then_some("JSONPatch"),
+        patch,
+        status: denial,
+        warnings: warnings.iter().map(|warning| shorten(warning)).collect(),
+    };
+    let answered = Answered { api_version: API_VERSION, kind: KIND, response };
+    // So is this.
+    Ok(serde_json::to_vec(&answered).unwrap_or_default())
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Review {
-    api_version: String,
-    kind: String,
-    request: Request,
+#[serde(bound(deserialize = "T: Deserialize<'de>"), rename_all = "camelCase")]
+struct Review<'a, T> {
+    #[serde(borrow)]
+    api_version: Cow<'a, str>,
+    #[serde(borrow)]
+    kind: Cow<'a, str>,
+    #[serde(borrow)]
+    request: Request<'a, T>,
 }
 
-fn shorten(warning: &str) -> Value {
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Answered<'a> {
+    api_version: &'a str,
+    kind: &'a str,
+    response: Response<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Response<'a> {
+    uid: &'a str,
+    allowed: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    patch_type: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    patch: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<Refused>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<&'a str>,
+}
+
+fn shorten(warning: &str) -> &str {
     let end = warning.char_indices().nth(MAX_WARNING_CHARACTERS).map(|(end, _)| end);
-    end.map_or(warning, |end| &warning[..end]).into()
+    end.map_or(warning, |end| &warning[..end])
 }
 
 const API_VERSION: &str = "admission.k8s.io/v1";
@@ -128,6 +156,8 @@ const MAX_WARNING_CHARACTERS: usize = 120;
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use serde_json::{Value, json};
+    use watchword_core::injection::PodView;
 
     use super::*;
 
@@ -144,14 +174,17 @@ mod tests {
     #[test]
     fn a_changed_object_becomes_a_patch_that_makes_it() {
         let changed = json!({"a": [0, 1, 2], "unknown": {"kept": true}, "b": 1});
+        let mut patch = Patch::default();
+        patch.add("/a/0".to_owned(), 0.into());
+        patch.add("/b".to_owned(), 1.into());
 
-        let answer = respond(&body("admission.k8s.io/v1"), |_| Answer {
-            object: Some(changed.clone()),
+        let answer = respond(&body("admission.k8s.io/v1"), |_: Request<'_, Value>| Answer {
+            patch,
             ..Answer::default()
         })
         .unwrap();
 
-        let answer: Value = serde_json::from_str(&answer).unwrap();
+        let answer: Value = serde_json::from_slice(&answer).unwrap();
         assert_eq!(answer["response"]["uid"], "u1");
         assert_eq!(answer["response"]["allowed"], true);
         let patch = STANDARD.decode(answer["response"]["patch"].as_str().unwrap()).unwrap();
@@ -163,9 +196,16 @@ mod tests {
 
     #[test]
     fn a_denial_has_no_patch() {
-        let answer = respond(&body("admission.k8s.io/v1"), |_| Answer::deny("no")).unwrap();
+        let mut patch = Patch::default();
+        patch.add("/b".to_owned(), 1.into());
 
-        let answer: Value = serde_json::from_str(&answer).unwrap();
+        let answer = respond(&body("admission.k8s.io/v1"), |_: Request<'_, Value>| Answer {
+            patch,
+            ..Answer::deny("no")
+        })
+        .unwrap();
+
+        let answer: Value = serde_json::from_slice(&answer).unwrap();
         assert_eq!(answer["response"]["allowed"], false);
         assert_eq!(answer["response"]["status"]["message"], "no");
         assert!(answer["response"].get("patch").is_none());
@@ -173,7 +213,9 @@ mod tests {
 
     #[test]
     fn another_version_is_refused() {
-        let error = respond(&body("admission.k8s.io/v1beta1"), |_| Answer::default()).unwrap_err();
+        let body = body("admission.k8s.io/v1beta1");
+
+        let error = respond(&body, |_: Request<'_, Value>| Answer::default()).unwrap_err();
 
         assert!(matches!(error, ReviewError::Version { .. }));
     }
@@ -181,12 +223,13 @@ mod tests {
     proptest! {
         #[test]
         fn no_body_makes_it_panic(body in proptest::collection::vec(any::<u8>(), 0..200)) {
-            let _ = respond(&body, |_| Answer::default());
+            let _ = respond(&body, |_: Request<'_, Value>| Answer::default());
+            let _ = respond(&body, |_: Request<'_, PodView<'_>>| Answer::default());
         }
 
         #[test]
         fn warnings_are_cut_at_a_character(warning in "\\PC{0,200}") {
-            prop_assert!(shorten(&warning).as_str().unwrap().chars().count() <= 120);
+            prop_assert!(shorten(&warning).chars().count() <= 120);
         }
     }
 }

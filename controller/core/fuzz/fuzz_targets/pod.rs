@@ -6,8 +6,9 @@
 use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
+use serde::Deserialize;
 use serde_json::{Value, json};
-use watchword_core::injection::{AgentSource, Delivery, Settings, mutate};
+use watchword_core::injection::{AgentSource, Delivery, Denial, PodView, Settings, mutate};
 use watchword_crds::task_revision::TaskRevisionSpec;
 
 static REVISION: LazyLock<TaskRevisionSpec> = LazyLock::new(|| {
@@ -40,9 +41,20 @@ static SETTINGS: LazyLock<Settings> = LazyLock::new(|| Settings {
 
 fuzz_target!(|bytes: &[u8]| {
     let Ok(pod) = serde_json::from_slice::<Value>(bytes) else { return };
-    if let Ok(once) = mutate(&pod, "web-1", &REVISION, &SETTINGS) {
-        let twice =
-            mutate(&once.pod, "web-1", &REVISION, &SETTINGS).expect("what was let in before");
-        assert_eq!(once.pod, twice.pod);
+    if let Some(Ok(once)) = mutated(&pod) {
+        let twice = mutated(&once).expect("a pod").expect("what was let in before");
+        assert_eq!(once, twice);
     }
 });
+
+/// The pod as the API server makes it of the patch; `None` when it is no pod.
+fn mutated(pod: &Value) -> Option<Result<Value, Denial>> {
+    let view = PodView::deserialize(pod).ok()?;
+    Some(mutate(view, "web-1", &REVISION, &SETTINGS).map(|mutation| {
+        let patch = serde_json::to_value(&mutation.patch).expect("JSON");
+        let patch: json_patch::Patch = serde_json::from_value(patch).expect("a patch");
+        let mut pod = pod.clone();
+        json_patch::patch(&mut pod, &patch).expect("places that are there");
+        pod
+    }))
+}

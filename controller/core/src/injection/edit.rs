@@ -1,37 +1,48 @@
-//! Carrying a plan out on the raw pod.
+//! Carrying a plan out: the steps of the patch.
 
 use serde_json::{Value, json};
 use watchword_protocol::{ContainerFiles, FilePlan, audience, env_names};
 
+use super::patch::Patch;
 use super::plan::{ContainerInjection, FilesContainer, InjectionPlan, Sandbox};
+use super::strip::unwrap_command;
+use super::view::{ContainerView, PodView};
 use super::{Delivery, Settings};
 use crate::pod;
 
 impl InjectionPlan {
-    /// Puts into a stripped pod what this plan says. A plan without containers leaves it alone.
-    pub fn edit(&self, raw: &mut Value, settings: &Settings) {
-        if self.containers.is_empty() {
-            return;
-        }
-        let spec = &mut raw["spec"];
-        let volumes = self.volumes(settings);
-        append(spec, "volumes", volumes);
-        for list in ["initContainers", "containers"] {
-            let containers = spec.get_mut(list).and_then(Value::as_array_mut);
-            for container in containers.into_iter().flatten() {
-                let index = self
-                    .containers
-                    .iter()
-                    .position(|injection| container["name"] == injection.container.as_str());
-                if let Some(index) = index {
-                    self.edit_container(container, index, settings);
+    /// Puts into a stripped pod what this plan says, and unwraps what it does not wrap.
+    pub(super) fn edit(&self, pod: &PodView<'_>, settings: &Settings, patch: &mut Patch) {
+        let Some(spec) = &pod.spec else { return };
+        for (list, containers) in [
+            ("initContainers", &spec.init_containers),
+            ("containers", &spec.containers),
+            ("ephemeralContainers", &spec.ephemeral_containers),
+        ] {
+            for (place, container) in containers.iter().flatten().enumerate() {
+                let at = format!("/spec/{list}/{place}");
+                let index = self.containers.iter().position(|one| one.container == *container.name);
+                match index.filter(|_| list != "ephemeralContainers") {
+                    Some(index) => self.edit_container(container, &at, index, settings, patch),
+                    None => wrap_container(container, &at, (&[], &[]), patch),
                 }
             }
         }
-        prepend(spec, "initContainers", self.init_containers(settings));
+        let volumes = self.volumes(settings);
+        patch.surround("/spec/volumes", spec.volumes.is_some(), Vec::new(), volumes);
+        let ours = self.init_containers(settings);
+        let is_there = spec.init_containers.is_some();
+        patch.surround("/spec/initContainers", is_there, ours, Vec::new());
     }
 
-    fn edit_container(&self, container: &mut Value, index: usize, settings: &Settings) {
+    fn edit_container(
+        &self,
+        container: &ContainerView<'_>,
+        at: &str,
+        index: usize,
+        settings: &Settings,
+        patch: &mut Patch,
+    ) {
         let injection = &self.containers[index];
         // The revision stands in every container that has secrets, wrapped or not: the store
         // reads it from there.
@@ -39,21 +50,25 @@ impl InjectionPlan {
             variable(env_names::WATCHWORD_CONTAINER, &injection.container),
             variable(env_names::WATCHWORD_REVISION, &self.revision),
         ];
-        let mut mounts: Vec<Value> = injection
-            .files
-            .iter()
-            .map(|file| {
-                json!({
-                    "name": files_volume(index),
-                    "mountPath": file.path,
-                    "subPath": file.planned.name,
-                    "readOnly": file.read_only,
-                })
-            })
-            .collect();
+        let mut mounts = Vec::new();
+        // In front of the pod's own, which may say `$(MESOS_SANDBOX)`. Stripping leaves it: a second
+        // mutation finds it where it stands.
+        let mut first = Vec::new();
         if injection.sandbox == Some(Sandbox::New) {
-            mounts.insert(0, json!({"name": sandbox_volume(index), "mountPath": pod::SANDBOX}));
+            mounts.push(json!({"name": sandbox_volume(index), "mountPath": pod::SANDBOX}));
+            if !container.has_variable(pod::SANDBOX_VARIABLE) {
+                first.push(variable(pod::SANDBOX_VARIABLE, pod::SANDBOX));
+            }
         }
+        mounts.extend(injection.files.iter().map(|file| {
+            json!({
+                "name": files_volume(index),
+                "mountPath": file.path,
+                "subPath": file.planned.name,
+                "readOnly": file.read_only,
+            })
+        }));
+        let mut wrapping: (&[&str], &[&str]) = (&[], &[]);
         if injection.wraps {
             variables.extend([
                 variable(env_names::WATCHWORD_STORE, &settings.store_url),
@@ -64,31 +79,23 @@ impl InjectionPlan {
                 json!({"name": pod::AGENT_VOLUME, "mountPath": pod::AGENT_DIRECTORY, "readOnly": true}),
                 json!({"name": token_volume(index), "mountPath": TOKENS, "readOnly": true}),
             ]);
-            if let Some(path) = container.get("terminationMessagePath").and_then(Value::as_str) {
+            if let Some(path) = &container.termination_message_path {
                 variables.push(variable(env_names::WATCHWORD_TERMINATION_LOG, path));
             }
-            wrap(&mut container["command"], &[pod::AGENT, "exec", "--"]);
+            wrapping.0 = &[pod::AGENT, "exec", "--"];
         }
         if injection.caches_env {
-            variables.push(variable(
-                env_names::WATCHWORD_ENV_CACHE,
-                &format!("{ENV_CACHE}/environment"),
-            ));
+            let file = format!("{ENV_CACHE}/environment");
+            variables.push(variable(env_names::WATCHWORD_ENV_CACHE, &file));
             mounts.push(json!({"name": env_volume(index), "mountPath": ENV_CACHE}));
-            for path in EXEC_PATHS {
-                if let Some(command) = container.pointer_mut(path) {
-                    wrap(command, &[pod::AGENT, "exec", "--cached", "--"]);
-                }
-            }
+            wrapping.1 = &[pod::AGENT, "exec", "--cached", "--"];
         }
-        // Behind ours: stripping leaves it, and a second mutation must find it where it stands.
-        if injection.sandbox == Some(Sandbox::New)
-            && !has_variable(container, pod::SANDBOX_VARIABLE)
-        {
-            variables.push(variable(pod::SANDBOX_VARIABLE, pod::SANDBOX));
-        }
-        prepend(container, "env", variables);
-        append(container, "volumeMounts", mounts);
+        wrap_container(container, at, wrapping, patch);
+        // Behind the pod's own: the kubelet expands `$(NAME)` in a value from what stands in front of
+        // it, so those cannot refer to ours.
+        patch.surround(&format!("{at}/env"), container.env.is_some(), first, variables);
+        let is_there = container.volume_mounts.is_some();
+        patch.surround(&format!("{at}/volumeMounts"), is_there, Vec::new(), mounts);
     }
 
     fn volumes(&self, settings: &Settings) -> Vec<Value> {
@@ -236,29 +243,25 @@ fn variable(name: &str, value: &str) -> Value {
     json!({"name": name, "value": crate::workload::escape(value)})
 }
 
-fn has_variable(container: &Value, name: &str) -> bool {
-    container["env"].as_array().is_some_and(|list| list.iter().any(|one| one["name"] == name))
-}
-
-fn wrap(command: &mut Value, with: &[&str]) {
-    if let Some(list) = command.as_array_mut() {
-        list.splice(0..0, with.iter().map(|word| Value::from(*word)));
-    }
-}
-
-fn append(object: &mut Value, key: &str, items: Vec<Value>) {
-    match object.get_mut(key).and_then(Value::as_array_mut) {
-        Some(list) => list.extend(items),
-        None if items.is_empty() => {}
-        None => object[key] = items.into(),
-    }
-}
-
-fn prepend(object: &mut Value, key: &str, items: Vec<Value>) {
-    match object.get_mut(key).and_then(Value::as_array_mut) {
-        Some(list) => drop(list.splice(0..0, items)),
-        None if items.is_empty() => {}
-        None => object[key] = items.into(),
+/// Puts words in front of a container's command, and in front of those of its exec probes and hooks,
+/// in the place of whatever of ours stands there already.
+fn wrap_container(
+    container: &ContainerView<'_>,
+    at: &str,
+    (command, execs): (&[&str], &[&str]),
+    patch: &mut Patch,
+) {
+    let own = container.command.as_deref().map(|own| ("command", own, command));
+    let of_execs = container
+        .execs()
+        .filter_map(|(place, exec)| Some((place, exec.command.as_deref()?, execs)));
+    for (place, present, with) in own.into_iter().chain(of_execs) {
+        let present_words = present.iter().map(|word| &**word);
+        let own_words = unwrap_command(present).iter().map(|word| &**word);
+        let words = with.iter().copied().chain(own_words);
+        if !words.clone().eq(present_words) {
+            patch.replace(format!("{at}/{place}"), words.collect());
+        }
     }
 }
 
@@ -277,15 +280,6 @@ fn files_volume(index: usize) -> String {
 fn sandbox_volume(index: usize) -> String {
     format!("watchword-sandbox-{index}")
 }
-
-/// Where a container has exec probes and exec hooks, as JSON pointers to their commands.
-pub(super) const EXEC_PATHS: [&str; 5] = [
-    "/livenessProbe/exec/command",
-    "/readinessProbe/exec/command",
-    "/startupProbe/exec/command",
-    "/lifecycle/postStart/exec/command",
-    "/lifecycle/preStop/exec/command",
-];
 
 /// Where the init container sees the agent's volume. Not where others do: in our own image
 /// `/watchword` is a program.

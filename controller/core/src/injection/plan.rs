@@ -1,10 +1,11 @@
 //! Deciding what a pod gets. The plan is data; making it has no effect.
 
-use k8s_openapi::api::core::v1::{Container, LifecycleHandler, Pod, PodSpec, Probe};
 use watchword_crds::task_revision::TaskRevisionSpec;
 use watchword_protocol::PlannedFile;
 
-use super::{Denial, Settings, containers};
+use super::strip::unwrap_command;
+use super::view::{ContainerView, PodView, SpecView};
+use super::{Denial, Settings};
 use crate::container_name::container_names;
 use crate::wanted::{FileWant, Wanted, secrets_of};
 
@@ -82,19 +83,19 @@ pub struct FilesIdentity {
 /// A denial when a container has no command to wrap, is missing, or has a mount in the way of a
 /// file.
 pub fn plan(
-    pod: &Pod,
+    pod: &PodView<'_>,
     name: &str,
     revision: &TaskRevisionSpec,
     _settings: &Settings,
 ) -> Result<InjectionPlan, Denial> {
     let spec = pod.spec.as_ref().ok_or_else(|| Denial::new("spec: a pod needs one"))?;
-    if spec.os.as_ref().is_some_and(|os| os.name == "windows") {
+    if spec.os.as_ref().is_some_and(|os| &*os.name == "windows") {
         return Err(Denial::new("spec.os: Watchword has no agent for Windows"));
     }
-    let wants = wants(pod, revision)?;
+    let wants = wants(spec, revision)?;
     let mut planned = Vec::new();
-    for container in containers(pod) {
-        let Some((_, wanted)) = wants.iter().find(|(wanted, _)| *wanted == container.name) else {
+    for container in spec.all_containers() {
+        let Some((_, wanted)) = wants.iter().find(|(wanted, _)| *wanted == *container.name) else {
             continue;
         };
         planned.push(plan_container(spec, container, wanted)?);
@@ -108,7 +109,7 @@ pub fn plan(
         );
     }
     Ok(InjectionPlan {
-        writers: writers(pod, &planned),
+        writers: writers(spec, &planned),
         containers: planned,
         revision: name.to_owned(),
         warnings,
@@ -116,14 +117,18 @@ pub fn plan(
 }
 
 /// The tasks that want something, by container name; each must be in the pod.
-fn wants(pod: &Pod, revision: &TaskRevisionSpec) -> Result<Vec<(String, Wanted)>, Denial> {
+fn wants(
+    spec: &SpecView<'_>,
+    revision: &TaskRevisionSpec,
+) -> Result<Vec<(String, Wanted)>, Denial> {
     let names = container_names(&revision.tasks);
     let wants: Vec<_> = names
         .into_iter()
         .zip(revision.tasks.iter().map(secrets_of))
         .filter(|(_, wanted)| !wanted.is_empty())
         .collect();
-    match wants.iter().find(|(name, _)| !containers(pod).any(|one| one.name == *name)) {
+    let is_there = |name: &str| spec.all_containers().any(|one| &*one.name == name);
+    match wants.iter().find(|(name, _)| !is_there(name)) {
         None => Ok(wants),
         Some((missing, _)) => Err(Denial::new(format!(
             "spec.containers: the task definition `{}` has secrets for a container `{missing}`, \
@@ -134,13 +139,14 @@ fn wants(pod: &Pod, revision: &TaskRevisionSpec) -> Result<Vec<(String, Wanted)>
 }
 
 fn plan_container(
-    spec: &PodSpec,
-    container: &Container,
+    spec: &SpecView<'_>,
+    container: &ContainerView<'_>,
     wanted: &Wanted,
 ) -> Result<ContainerInjection, Denial> {
-    let name = &container.name;
+    let name = &*container.name;
     let wraps = !wanted.env.is_empty();
-    if wraps && container.command.as_ref().is_none_or(Vec::is_empty) {
+    let command = container.command.as_deref().unwrap_or_default();
+    if wraps && unwrap_command(command).is_empty() {
         return Err(Denial::new(format!(
             "spec.containers[{name}].command: the agent starts the program in its place, so it \
              must know it; set `command`"
@@ -164,9 +170,9 @@ fn plan_container(
         .collect();
     free_of_mounts(container, &files)?;
     Ok(ContainerInjection {
-        container: name.clone(),
+        container: name.to_owned(),
         wraps,
-        caches_env: wraps && has_exec_probe_or_hook(container),
+        caches_env: wraps && container.execs().next().is_some(),
         sandbox: sandbox(container, &wanted.files),
         files,
     })
@@ -174,7 +180,7 @@ fn plan_container(
 
 /// Two mounts on one path are refused by the API server only when they are equal to the letter
 /// (`/x` and `/x/` pass, and one hides the other), so compare them normalised.
-fn free_of_mounts(container: &Container, files: &[FileMount]) -> Result<(), Denial> {
+fn free_of_mounts(container: &ContainerView<'_>, files: &[FileMount]) -> Result<(), Denial> {
     let mounts = container.volume_mounts.as_deref().unwrap_or_default();
     for file in files {
         let path = normal(&file.path);
@@ -182,7 +188,7 @@ fn free_of_mounts(container: &Container, files: &[FileMount]) -> Result<(), Deni
             return Err(Denial::new(format!(
                 "spec.containers[{}].volumeMounts: `{}` hides the secret file of that path; mount \
                  the volume elsewhere",
-                container.name, mount.mount_path
+                &*container.name, &*mount.mount_path
             )));
         }
     }
@@ -193,12 +199,12 @@ fn normal(path: &str) -> Vec<&str> {
     path.split('/').filter(|component| !component.is_empty() && *component != ".").collect()
 }
 
-fn sandbox(container: &Container, files: &[FileWant]) -> Option<Sandbox> {
+fn sandbox(container: &ContainerView<'_>, files: &[FileWant]) -> Option<Sandbox> {
     files.iter().find_map(|file| file.path.in_sandbox())?;
     let mounts = container.volume_mounts.as_deref().unwrap_or_default();
     let existing =
         mounts.iter().find(|mount| normal(&mount.mount_path) == normal(crate::pod::SANDBOX));
-    Some(existing.map_or(Sandbox::New, |mount| Sandbox::Existing(mount.name.clone())))
+    Some(existing.map_or(Sandbox::New, |mount| Sandbox::Existing(mount.name.to_string())))
 }
 
 /// Permissions that let the container read, and no more people than need be.
@@ -217,8 +223,8 @@ fn mode(identity: FilesIdentity, has_group: bool, read_only: bool) -> u32 {
     }
 }
 
-fn identity(spec: &PodSpec, container: &Container) -> FilesIdentity {
-    let own = container.security_context.as_ref();
+fn identity(spec: &SpecView<'_>, container: &ContainerView<'_>) -> FilesIdentity {
+    let own = container.security_context.as_deref();
     let pod = spec.security_context.as_ref();
     FilesIdentity {
         user: own.and_then(|own| own.run_as_user).or(pod.and_then(|pod| pod.run_as_user)),
@@ -227,11 +233,11 @@ fn identity(spec: &PodSpec, container: &Container) -> FilesIdentity {
 }
 
 /// One writer for each distinct identity, in order of first use.
-fn writers(pod: &Pod, planned: &[ContainerInjection]) -> Vec<FilesContainer> {
+fn writers(spec: &SpecView<'_>, planned: &[ContainerInjection]) -> Vec<FilesContainer> {
     let mut writers: Vec<FilesContainer> = Vec::new();
     for (index, injection) in planned.iter().enumerate().filter(|(_, one)| !one.files.is_empty()) {
-        let container = super::container(pod, &injection.container);
-        let Some((spec, container)) = pod.spec.as_ref().zip(container) else { continue };
+        let container = spec.all_containers().find(|one| *one.name == *injection.container);
+        let Some(container) = container else { continue };
         let identity = identity(spec, container);
         match writers.iter_mut().find(|writer| writer.identity == identity) {
             Some(writer) => writer.of.push(index),
@@ -239,13 +245,4 @@ fn writers(pod: &Pod, planned: &[ContainerInjection]) -> Vec<FilesContainer> {
         }
     }
     writers
-}
-
-/// Whether a container has an exec probe or an exec hook.
-fn has_exec_probe_or_hook(container: &Container) -> bool {
-    let probes = [&container.liveness_probe, &container.readiness_probe, &container.startup_probe];
-    let hooks = container.lifecycle.as_ref();
-    let hooks = hooks.map(|hooks| [&hooks.post_start, &hooks.pre_stop]);
-    probes.into_iter().flatten().any(|Probe { exec, .. }| exec.is_some())
-        || hooks.into_iter().flatten().flatten().any(|LifecycleHandler { exec, .. }| exec.is_some())
 }

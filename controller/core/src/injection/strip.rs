@@ -1,20 +1,30 @@
 //! Taking out of a pod what Watchword puts into pods.
 
-use serde_json::Value;
+use std::fmt::Display;
+
 use watchword_crds::names;
 
 use super::is_ours;
+use super::patch::Patch;
+use super::view::{ContainerView, PodView};
 use crate::pod;
 
-/// Removes our volumes, mounts, init containers and variables, and unwraps commands, exec probes
-/// and exec hooks. A pod that has nothing of ours stays as it is.
-pub fn strip(pod: &mut Value) {
-    let Some(spec) = pod.get_mut("spec") else { return };
-    retain(spec.get_mut("volumes"), |volume| !is_ours(text(volume, "name")));
-    retain(spec.get_mut("initContainers"), |container| !is_ours(text(container, "name")));
-    for list in ["initContainers", "containers", "ephemeralContainers"] {
-        let containers = spec.get_mut(list).and_then(Value::as_array_mut);
-        containers.into_iter().flatten().for_each(strip_container);
+/// Removes our volumes, mounts, init containers and variables, from the view too. Commands are
+/// unwrapped where they are read, by [`unwrap_command`]. A pod that has nothing of ours stays as it
+/// is.
+pub(super) fn strip(pod: &mut PodView<'_>, patch: &mut Patch) {
+    let Some(spec) = &mut pod.spec else { return };
+    remove(&mut spec.volumes, "/spec/volumes", patch, |volume| is_ours(&volume.name));
+    let init_containers = &mut spec.init_containers;
+    remove(init_containers, "/spec/initContainers", patch, |container| is_ours(&container.name));
+    for (list, containers) in [
+        ("initContainers", &mut spec.init_containers),
+        ("containers", &mut spec.containers),
+        ("ephemeralContainers", &mut spec.ephemeral_containers),
+    ] {
+        for (index, container) in containers.iter_mut().flatten().enumerate() {
+            strip_container(container, &format_args!("/spec/{list}/{index}"), patch);
+        }
     }
 }
 
@@ -29,30 +39,27 @@ pub fn unwrap_command<S: AsRef<str>>(command: &[S]) -> &[S] {
     }
 }
 
-fn strip_container(container: &mut Value) {
-    retain(container.get_mut("volumeMounts"), |mount| !is_ours(text(mount, "name")));
-    retain(container.get_mut("env"), |variable| {
-        !text(variable, "name").starts_with(names::ENVIRONMENT_PREFIX)
+fn strip_container(container: &mut ContainerView<'_>, at: &impl Display, patch: &mut Patch) {
+    let ContainerView { env, volume_mounts, .. } = container;
+    remove(volume_mounts, &format_args!("{at}/volumeMounts"), patch, |mount| is_ours(&mount.name));
+    remove(env, &format_args!("{at}/env"), patch, |variable| {
+        variable.name.starts_with(names::ENVIRONMENT_PREFIX)
     });
-    unwrap(container.get_mut("command"));
-    for path in super::edit::EXEC_PATHS {
-        unwrap(container.pointer_mut(path));
+}
+
+/// Removes what is ours from a list at `at`.
+fn remove<T>(
+    list: &mut Option<Vec<T>>,
+    at: impl Display,
+    patch: &mut Patch,
+    is_ours: impl Fn(&T) -> bool,
+) {
+    let Some(list) = list else { return };
+    // From the end, so that a removal moves nothing that is still to be removed.
+    for (index, item) in list.iter().enumerate().rev() {
+        if is_ours(item) {
+            patch.remove(format!("{at}/{index}"));
+        }
     }
-}
-
-fn unwrap(command: Option<&mut Value>) {
-    let Some(list) = command.and_then(Value::as_array_mut) else { return };
-    let words: Vec<&str> = list.iter().map(|word| word.as_str().unwrap_or_default()).collect();
-    let wrapping = words.len() - unwrap_command(&words).len();
-    list.drain(..wrapping);
-}
-
-fn retain(list: Option<&mut Value>, keep: impl Fn(&Value) -> bool) {
-    if let Some(list) = list.and_then(Value::as_array_mut) {
-        list.retain(keep);
-    }
-}
-
-fn text<'a>(value: &'a Value, key: &str) -> &'a str {
-    value.get(key).and_then(Value::as_str).unwrap_or_default()
+    list.retain(|item| !is_ours(item));
 }

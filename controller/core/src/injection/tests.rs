@@ -1,6 +1,8 @@
 use proptest::prelude::*;
 use rstest::rstest;
-use serde_json::json;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use watchword_crds::names;
 use watchword_crds::task_definition::TaskDefinitionSpec;
 
 use super::*;
@@ -155,7 +157,28 @@ fn fields_that_this_build_does_not_know_survive() {
 
     assert_eq!(mutated["spec"]["fromTheFuture"], pod["spec"]["fromTheFuture"]);
     let variables = mutated["spec"]["containers"][0]["env"].as_array().unwrap();
-    assert_eq!(variables.last(), Some(&unknown));
+    assert_eq!(variables.first(), Some(&unknown));
+}
+
+#[test]
+fn variables_of_the_pod_cannot_refer_to_ours_but_may_to_the_sandbox() {
+    let revision = revision(json!([variable("web", "DB"), file("web", "key", "RO")]));
+    let mut pod = pod();
+    let own = json!({"name": "A", "value": "$(WATCHWORD_STORE) $(MESOS_SANDBOX)"});
+    pod["spec"]["containers"][0]["env"] = json!([own]);
+
+    let mutated = inject(&pod, &revision, Delivery::ImageVolume).unwrap();
+
+    // The kubelet expands what stands in front.
+    let variables = mutated["spec"]["containers"][0]["env"].as_array().unwrap();
+    let place = variables.iter().position(|variable| *variable == own).unwrap();
+    let is_ours = |variable: &Value| variable["name"].as_str().unwrap().starts_with("WATCHWORD_");
+    assert_eq!(
+        variables[..place],
+        [json!({"name": "MESOS_SANDBOX", "value": "/mnt/mesos/sandbox"})]
+    );
+    assert!(variables[place + 1..].iter().all(is_ours), "{variables:?}");
+    assert!(!variables[place + 1..].is_empty());
 }
 
 #[test]
@@ -220,11 +243,12 @@ proptest! {
         ]));
 
         let mutated = inject(&pod, &revision, Delivery::InitContainer).unwrap();
-        let patch = json_patch::diff(&pod, &mutated);
-        let mut patched = pod.clone();
-        json_patch::patch(&mut patched, &patch).unwrap();
+        let text = pod.to_string();
+        let view: PodView<'_> = serde_json::from_str(&text).unwrap();
+        let settings = settings(Delivery::InitContainer);
+        let patch = mutate(view, &revision::name(&revision), &revision, &settings).unwrap().patch;
 
-        prop_assert_eq!(patched, mutated);
+        prop_assert_eq!(applied(&pod, &patch), mutated);
     }
 
     #[test]
@@ -295,12 +319,57 @@ fn pod() -> Value {
 }
 
 fn inject(pod: &Value, revision: &TaskRevisionSpec, delivery: Delivery) -> Result<Value, Denial> {
-    let settings = Settings {
+    let view = PodView::deserialize(pod).unwrap();
+    let mutation = mutate(view, &revision::name(revision), revision, &settings(delivery))?;
+    Ok(applied(pod, &mutation.patch))
+}
+
+fn settings(delivery: Delivery) -> Settings {
+    Settings {
         agent: AgentSource { delivery, image: "watchword:1".to_owned(), pull_policy: None },
         ca_bundle: "-----BEGIN CERTIFICATE-----\n".to_owned(),
         store_url: "https://watchword-store.watchword-system.svc".to_owned(),
+    }
+}
+
+/// What somebody else's reading of RFC 6902 makes of a patch, as the API server's is.
+fn applied(pod: &Value, patch: &Patch) -> Value {
+    let patch: json_patch::Patch =
+        serde_json::from_value(serde_json::to_value(patch).unwrap()).unwrap();
+    let mut pod = pod.clone();
+    json_patch::patch(&mut pod, &patch).unwrap();
+    pod
+}
+
+/// What stripping means, said once more and of the whole pod: nothing of ours is left in it.
+fn strip(pod: &mut Value) {
+    let ours = |item: &Value| {
+        let name = item["name"].as_str().unwrap_or_default();
+        name == "watchword" || name.starts_with("watchword-")
     };
-    mutate(pod, &revision::name(revision), revision, &settings).map(|mutation| mutation.pod)
+    let retain = |list: Option<&mut Value>, keep: &dyn Fn(&Value) -> bool| {
+        if let Some(list) = list.and_then(Value::as_array_mut) {
+            list.retain(keep);
+        }
+    };
+    let spec = &mut pod["spec"];
+    retain(spec.get_mut("volumes"), &|volume| !ours(volume));
+    retain(spec.get_mut("initContainers"), &|container| !ours(container));
+    for list in ["initContainers", "containers"] {
+        for container in spec.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten() {
+            retain(container.get_mut("volumeMounts"), &|mount| !ours(mount));
+            retain(container.get_mut("env"), &|variable| {
+                !variable["name"].as_str().unwrap().starts_with(names::ENVIRONMENT_PREFIX)
+            });
+            for path in ["/command", "/startupProbe/exec/command"] {
+                if let Some(command) = container.pointer_mut(path).and_then(Value::as_array_mut) {
+                    let words: Vec<_> = command.iter().map(|word| word.as_str().unwrap()).collect();
+                    let wrapping = words.len() - unwrap_command(&words).len();
+                    command.drain(..wrapping);
+                }
+            }
+        }
+    }
 }
 
 #[allow(clippy::needless_pass_by_value, reason = "callers write `json!(…)`")]
