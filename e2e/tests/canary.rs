@@ -91,7 +91,8 @@ async fn deliver_and_search(namespace: &Namespace, node: &LocalNode) -> Result<(
     // It has arrived, so it is not missing everywhere. The probe may succeed a moment before the
     // agent has become the application, and nobody may look into the agent.
     wait_for("the application to have its variables", LIMIT, async || {
-        let environment = namespace.exec(&pod, None, &["cat", "/proc/1/environ"]).await?.success()?;
+        let environment =
+            namespace.exec(&pod, None, &["cat", "/proc/1/environ"]).await?.success()?;
         ensure!(environment.contains(&variable) && environment.contains(&member), "no variable");
         Ok(())
     })

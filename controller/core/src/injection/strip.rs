@@ -41,8 +41,8 @@ pub fn unwrap_command<S: AsRef<str>>(command: &[S]) -> &[S] {
 
 fn strip_container(container: &mut ContainerView<'_>, at: &impl Display, patch: &mut Patch) {
     let ContainerView { env, volume_mounts, .. } = container;
-    remove(volume_mounts, &format_args!("{at}/volumeMounts"), patch, |mount| is_ours(&mount.name));
-    remove(env, &format_args!("{at}/env"), patch, |variable| {
+    remove(volume_mounts, format_args!("{at}/volumeMounts"), patch, |mount| is_ours(&mount.name));
+    remove(env, format_args!("{at}/env"), patch, |variable| {
         variable.name.starts_with(names::ENVIRONMENT_PREFIX)
     });
 }
