@@ -11,6 +11,7 @@ mod identity;
 use std::{
     env, fmt, fs,
     io::{self, Write},
+    iter,
     path::{Path, PathBuf},
     pin::pin,
     str::FromStr,
@@ -209,7 +210,7 @@ async fn open(
         .map_err(|_| Error::TimedOut)?
         .map_err(|cause| handshake_failure(name, cause))?;
     let (sender, connection) =
-        http1::handshake(TokioIo::new(stream)).await.map_err(Error::Exchange)?;
+        http1::handshake(TokioIo::new(stream)).await.map_err(exchange_failure)?;
     // It ends with the sender; what goes wrong in it, the sender's caller hears.
     tokio::spawn(connection);
     Ok(Connection { authorization, host, sender })
@@ -290,8 +291,18 @@ impl Connection {
     }
 
     async fn send(&mut self, request: Request<RequestBody>) -> Result<Response<Incoming>, Error> {
-        self.sender.ready().await.map_err(Error::Exchange)?;
-        self.sender.send_request(request).await.map_err(Error::Exchange)
+        self.sender.ready().await.map_err(exchange_failure)?;
+        self.sender.send_request(request).await.map_err(exchange_failure)
+    }
+}
+
+/// A broken exchange. Of an end in the middle TLS says more than anybody at a terminal wants to know.
+fn exchange_failure(error: hyper::Error) -> Error {
+    let causes = iter::successors(std::error::Error::source(&error), |cause| cause.source());
+    let mut io = causes.filter_map(|cause| cause.downcast_ref::<io::Error>());
+    match io.any(|cause| cause.kind() == io::ErrorKind::UnexpectedEof) {
+        true => Error::Ended,
+        false => Error::Exchange(error),
     }
 }
 
@@ -320,6 +331,8 @@ pub(crate) enum Error {
         #[source]
         cause: io::Error,
     },
+    #[error("the store, or something on the way to it, ended the connection")]
+    Ended,
     #[error("the connection to the store broke")]
     Exchange(#[source] hyper::Error),
     #[error("cannot begin TLS 1.3 with what answers as `{name}`")]

@@ -23,7 +23,7 @@
 
 use std::{fs::File, io::Write};
 
-use http::Method;
+use http::{HeaderValue, Method, header::EXPECT};
 use indicatif::ProgressBar;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
@@ -144,7 +144,8 @@ impl Store {
         bar: ProgressBar,
     ) -> Result<(), Error> {
         let body = Some((BYTES, RequestBody::file(backup, length, bar)));
-        let call = Call { body, ..Call::put(self.path("restore")) };
+        let expect = Some((EXPECT, HeaderValue::from_static("100-continue")));
+        let call = Call { body, condition: expect, ..Call::put(self.path("restore")) };
         self.ask(Action::Restore(self.id.clone()), call).await.map(drop)
     }
 

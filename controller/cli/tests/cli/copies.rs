@@ -109,6 +109,7 @@ fn a_restoration_sends_what_was_checked_and_nothing_else() {
 
     assert_eq!((refused.status, sent), (1, 0), "{refused:?}");
     assert_eq!(restored.status, 0, "{restored:?}");
+    assert_eq!(store.only_request().header(http::header::EXPECT), "100-continue");
     assert!(store.state().seal.archive == backup);
     assert_eq!(store.only_request().header(http::header::CONTENT_TYPE), "application/octet-stream");
 }

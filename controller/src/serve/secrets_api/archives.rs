@@ -98,7 +98,10 @@ pub(super) async fn restore(
         Ok(place) => place,
         Err(failure) => {
             record(&service, &person, Event::Restore, Err(&failure))?;
-            discard(body).await;
+            // Who waits for a word before sending gigabytes has it now.
+            if !parts.headers.contains_key(header::EXPECT) {
+                discard(body).await;
+            }
             return Err(failure);
         }
     };
