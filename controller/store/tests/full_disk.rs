@@ -53,7 +53,7 @@ async fn check(store: &Store<FileBackend>, written: &[(SecretPath, u8)]) {
         let secret = store.read(path, None).await.unwrap_or_else(|e| panic!("`{path}`: {e:?}"));
         assert!(secret.value.expose_secret() == vec![*byte; 100_000], "`{path}` is whole");
     }
-    for entry in store.list(None).await.unwrap() {
+    for entry in store.list(None).await.unwrap().complete().unwrap() {
         assert!(store.read(&entry.path, None).await.is_ok(), "what is listed can be read");
     }
 }
