@@ -6,9 +6,9 @@ use std::time::Duration;
 use futures::future::join_all;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
-use kube::ResourceExt;
 use kube::api::{Api, Patch, PatchParams};
-use serde_json::json;
+use kube::{Client, ResourceExt};
+use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 use tracing::warn;
 use watchword_crds::{SecretStore, SecretStoreStatus, StoreReplica, names};
@@ -98,12 +98,21 @@ fn protection(settings: &SecretStore) -> Condition {
             ),
         ),
     };
-    let conditions = settings.status.iter().flat_map(|status| &status.conditions);
-    let before = conditions.into_iter().find(|one| one.type_ == CONDITION && one.status == status);
+    condition(settings, CONDITION, (status, reason), message)
+}
+
+/// A condition of the SecretStore, with the time since when it has this status.
+pub(super) fn condition(
+    settings: &SecretStore,
+    kind: &str,
+    (status, reason): (&str, &str),
+    message: String,
+) -> Condition {
+    let before = of_kind(settings, kind).filter(|before| before.status == status);
     let since = before.map(|before| before.last_transition_time.clone());
     let created = settings.creation_timestamp();
     Condition {
-        type_: CONDITION.to_owned(),
+        type_: kind.to_owned(),
         status: status.to_owned(),
         reason: reason.to_owned(),
         message,
@@ -113,15 +122,42 @@ fn protection(settings: &SecretStore) -> Condition {
     }
 }
 
-async fn write(service: &Service, status: &SecretStoreStatus) -> Result<(), kube::Error> {
+fn of_kind<'a>(settings: &'a SecretStore, kind: &str) -> Option<&'a Condition> {
+    let conditions = settings.status.iter().flat_map(|status| &status.conditions);
+    conditions.into_iter().find(|one| one.type_ == kind)
+}
+
+/// Writes a condition beside those of the replica that leads, unless it is there: a replica that
+/// cannot lead, because it has no store, has something to say too.
+///
+/// # Errors
+///
+/// The API server does not take it.
+pub(super) async fn write_condition(
+    client: &Client,
+    settings: &SecretStore,
+    condition: Condition,
+) -> Result<(), kube::Error> {
+    if of_kind(settings, &condition.type_) == Some(&condition) {
+        return Ok(());
+    }
+    let manager = format!("{}-{}", names::FIELD_MANAGER, condition.type_);
+    apply(client, &manager, &json!({"conditions": [condition]})).await
+}
+
+async fn apply(client: &Client, manager: &str, status: &Value) -> Result<(), kube::Error> {
     let status = json!({
         "apiVersion": "watchword.dev/v1alpha1",
         "kind": "SecretStore",
         "status": status,
     });
-    let parameters = PatchParams::apply(names::FIELD_MANAGER).force();
-    let api: Api<SecretStore> = Api::all(service.client.clone());
+    let parameters = PatchParams::apply(manager).force();
+    let api: Api<SecretStore> = Api::all(client.clone());
     api.patch_status(names::DEFAULT_STORE, &parameters, &Patch::Apply(&status)).await.map(drop)
+}
+
+async fn write(service: &Service, status: &SecretStoreStatus) -> Result<(), kube::Error> {
+    apply(&service.client, names::FIELD_MANAGER, &json!(status)).await
 }
 
 const CONDITION: &str = "SealIndependent";
