@@ -79,7 +79,7 @@ fn measure(folder: &Path, count: usize) {
 
         let list = async || {
             let start = cpu_ns();
-            assert_eq!(store.list(None).await.unwrap().len(), count);
+            assert_eq!(store.list(None).await.unwrap().entries.len(), count);
             cpu_ns() - start
         };
         let (first, again) = (list().await, list().await);

@@ -74,7 +74,7 @@ pub use secret::{MAX_VALUE_BYTES, Value};
 pub use shamir::CombineError;
 pub use share::{ParseShareError, Share};
 pub use store::{
-    AccessError, Config, DeleteError, Entry, InitializeError, Initialized, ListError,
+    AccessError, Config, DeleteError, Entry, InitializeError, Initialized, ListError, Listing,
     NamespaceError, Precondition, ReadError, RekeyError, RetireError, RewrapError, Rewrapped,
     RotateError, Secret, Standing, Store, SweepError, Term, UnsealError, Verified, VerifyError,
     WriteError,

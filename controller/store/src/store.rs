@@ -31,6 +31,11 @@
 //! is under way, so [`Store::sweep`] changes the head, even if only its sequence, before it removes
 //! the object: that writer then fails at its second step and starts again with a new object.
 //!
+//! Where there is no head at all, nobody can tell such an object from the versions of a head that was
+//! removed past the store. These are the last copy of a secret that nobody has deleted: the sweep
+//! removes nothing there, nor what a head of so few versions cannot have had. A deletion leaves a
+//! tombstone, so only what was deleted, or never acknowledged, is ever destroyed.
+//!
 //! The keyring is one object and changes by compare-and-swap as well, root key, shares and terms
 //! together. Another replica goes on with the keyring that it has and asks for the newer one when it
 //! meets a term that it does not know; why none of its writes is lost when a term ends, the module
@@ -199,6 +204,30 @@ pub struct Entry {
     pub path: SecretPath,
     /// Its version, from 1.
     pub version: u64,
+}
+
+/// What a list has found.
+#[derive(Debug)]
+pub struct Listing {
+    /// The secrets, by path.
+    pub entries: Vec<Entry>,
+    /// Heads that do not open, or are older than what was seen: each may be that of a secret which
+    /// belongs into the list. [`AccessError::record`] names them.
+    pub unreadable: Vec<AccessError>,
+}
+
+impl Listing {
+    /// The secrets, if these are all.
+    ///
+    /// # Errors
+    ///
+    /// [`ListError::Access`] with the first head that does not open.
+    pub fn complete(self) -> Result<Vec<Entry>, ListError> {
+        match self.unreadable.into_iter().next() {
+            None => Ok(self.entries),
+            Some(error) => Err(error.into()),
+        }
+    }
 }
 
 /// What must be true of a secret for a write to happen.

@@ -15,7 +15,7 @@ use crate::{
     api::{Directory, Opened, Store, Version},
     args::{ReachArgs, SecretArgs, SecretCommand, StoreIdArgs},
     connect::connect,
-    output::{Output, WriteError},
+    output::{Output, Told, WriteError},
 };
 
 pub(super) async fn run(args: SecretArgs, output: &mut Output) -> anyhow::Result<()> {
@@ -39,7 +39,7 @@ pub(super) async fn run(args: SecretArgs, output: &mut Output) -> anyhow::Result
         }
         SecretCommand::List { path, store, json } => {
             let mut store = reached(reach, store).await?;
-            let names = store.list(&path).await?;
+            let (names, unreadable) = store.list(&path).await?;
             if json.is_wanted() {
                 output.json(&names.iter().map(SecretName::as_str).collect::<Vec<_>>())?;
             } else if output.terminal && (1..=MAX_TABLE_ROWS).contains(&names.len()) {
@@ -47,6 +47,11 @@ pub(super) async fn run(args: SecretArgs, output: &mut Output) -> anyhow::Result
                 print_table(&names, newest, output)?;
             } else {
                 names.iter().try_for_each(|name| output.line(name.as_str()))?;
+            }
+            if !unreadable.is_empty() {
+                let message = "the list may lack secrets, because records do not open";
+                output.error(&format!("{message}: {}", unreadable.join(", ")), Some(VERIFY));
+                return Err(Told.into());
             }
         }
         SecretCommand::Rollback { path, version, if_version, store } => {
@@ -168,6 +173,8 @@ struct WrittenAnswer<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     base64: Option<&'a str>,
 }
+
+const VERIFY: &str = "`watchword store verify` says what is wrong with them";
 
 /// What a table says where the store said nothing.
 const UNKNOWN: &str = "-";

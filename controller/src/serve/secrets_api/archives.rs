@@ -29,6 +29,7 @@ use crate::listen::Patience;
 use crate::serve::audit::{self, Decision, Event};
 use crate::serve::authenticate::{self, Person};
 use crate::serve::authorize::{self, AdminVerb};
+use crate::serve::place::Filling;
 use crate::serve::{Failure, Service, detached};
 
 /// `GET /secrets/v1/backup/{store}`
@@ -121,10 +122,12 @@ async fn may_restore(
         let message = "the Content-Type of a backup must be application/octet-stream";
         return Err(Failure::new(ErrorCode::BadRequest, message));
     }
-    match stores::is_initialized(service).await? {
-        true => Err(read_failure(&ReadArchiveError::AlreadyInitialized)),
-        false => take_place(service),
+    if stores::is_initialized(service).await? {
+        return Err(read_failure(&ReadArchiveError::AlreadyInitialized));
     }
+    let claimed = service.place.claim(service.settings().as_deref(), Filling::Copy).await;
+    claimed.map_err(|error| error.failure())?;
+    take_place(service)
 }
 
 async fn read(

@@ -16,7 +16,8 @@ use jiff::Timestamp;
 use serde_json::json;
 use watchword_protocol::ErrorCode;
 use watchword_store::{
-    ContentType, DeleteError, ListError, Meta, Precondition, SecretPath, WriteError,
+    AccessError, ContentType, DeleteError, ListError, Listing, Meta, Precondition, SecretPath,
+    WriteError,
 };
 
 use super::condition::{Tag, etag};
@@ -228,9 +229,13 @@ impl Call {
     /// Names relative to the folder, of everything below it.
     async fn list(&self, folder: Option<&SecretPath>, grant: &Grant) -> Result<Response, Failure> {
         let ownership = self.service.ownership();
-        let entries =
-            self.service.store.list(folder).await.map_err(|error| list_failure(&error))?;
-        self.record(Decision::Allowed, None, None)?;
+        let listing = self.service.store.list(folder).await;
+        let Listing { entries, unreadable } = listing.map_err(|error| list_failure(&error))?;
+        // Each may be a secret that belongs into the list: whoever asks must hear of it.
+        let unread = unreadable
+            .first()
+            .map(|error| Failure::of_access("not all secrets could be listed", error, error));
+        self.record(Decision::Allowed, None, unread.as_ref())?;
         let below = folder.map_or(0, |folder| folder.as_str().len() + 1);
         // A namespace's grant ends where another namespace's space begins.
         let visible = |path: &str| match grant {
@@ -239,7 +244,12 @@ impl Call {
         };
         let paths = entries.iter().map(|entry| entry.path.as_str()).filter(|path| visible(path));
         let names: Vec<&str> = paths.filter_map(|path| path.get(below..)).collect();
-        Ok(([NO_STORE], Json(json!({"array": names}))).into_response())
+        let mut answer = json!({"array": names});
+        if !unreadable.is_empty() {
+            let records = unreadable.iter().filter_map(AccessError::record);
+            answer["unreadable"] = records.map(ToString::to_string).collect();
+        }
+        Ok(([NO_STORE], Json(answer)).into_response())
     }
 
     async fn versions(&self, path: &SecretPath) -> Result<Response, Failure> {

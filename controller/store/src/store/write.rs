@@ -253,8 +253,12 @@ impl<B: Backend> Store<B> {
         Err(DeleteError::Contended { path: path.clone() })
     }
 
-    /// Removes objects that no head names, as crashes leave them; returns how many. It may run at
-    /// any time, beside writers and other sweeps.
+    /// Removes objects that their head does not name, as crashes leave them; returns how many. It
+    /// may run at any time, beside writers and other sweeps.
+    ///
+    /// Where the head is missing it removes nothing: a first write that did not come to its end and
+    /// a head that was removed past the store look the same, and of the latter the objects are all
+    /// that is left.
     ///
     /// # Errors
     ///
@@ -263,8 +267,6 @@ impl<B: Backend> Store<B> {
         if self.is_sealed() {
             return Err(SweepError::Sealed);
         }
-        // Where there is no head, none tells of a newer term.
-        self.refresh().await?;
         // The list comes first. An object on it was created before any head is read below.
         let mut listed: BTreeMap<ObjectName, Vec<ObjectName>> = BTreeMap::new();
         for object in self.backend.list(ObjectKind::Version).await? {
@@ -273,9 +275,14 @@ impl<B: Backend> Store<B> {
         let mut removed = 0;
         for (name, objects) in listed {
             let keys = self.keys().ok_or(SweepError::Sealed)?;
-            let known = self.stored_head(&keys, &name).await?;
+            let Some(known) = self.stored_head(&keys, &name).await? else { continue };
             let keys = self.keys().ok_or(SweepError::Sealed)?;
-            let (mut head, place) = split(known.as_deref());
+            let (mut head, place) = split(Some(&known));
+            // A writer's object is one ahead of the head at most. Others are of an earlier head,
+            // which was removed past the store.
+            if objects.iter().any(|object| object.version_number() > Some(head.newest + 1)) {
+                continue;
+            }
             let leftovers: Vec<ObjectName> = objects
                 .into_iter()
                 .filter(|object| !head.versions.iter().any(|entry| entry.object == *object))
