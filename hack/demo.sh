@@ -109,8 +109,13 @@ found() { { grep -aorF -e "$1" -e "$(printf %s "$1" | base64 -w 0)" "${@:2}" || 
 
 echo
 echo "    ${bold}What the pod has${plain} ($pod)"
-[[ $(inside cat /proc/1/environ | tr '\0' '\n' | sed -n 's/^DB_PASSWORD=//p') == "$value" ]] ||
-  fail "the application's DB_PASSWORD is not what was stored"
+password() { inside cat /proc/1/environ 2>/dev/null | tr '\0' '\n' | sed -n 's/^DB_PASSWORD=//p'; }
+# A container runs a moment before the agent in it has become the application.
+for ((i = 0; i < 30; i++)); do
+  [[ $(password) != "$value" ]] || break
+  sleep 1
+done
+[[ $(password) == "$value" ]] || fail "the application's DB_PASSWORD is not what was stored"
 show "DB_PASSWORD of the application" "$value"
 inside cat "$file" | cmp --silent - "$secrets/tls-key" || fail "$file is not what was stored"
 show "$file" "$(inside wc -c "$file" | awk '{print $1}') bytes, as stored"

@@ -31,6 +31,8 @@ packages=()
 command -v gpg >/dev/null || packages+=(gnupg)
 command -v curl >/dev/null || packages+=(curl)
 command -v xxd >/dev/null || packages+=(xxd)
+# libFuzzer is written in C++.
+command -v c++ >/dev/null || packages+=(g++)
 if ((${#packages[@]})); then
   note "missing for the tests: ${packages[*]}"
   DEBIAN_FRONTEND=noninteractive apt-get install --yes --quiet --no-install-recommends "${packages[@]}" ||

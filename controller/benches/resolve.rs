@@ -63,7 +63,12 @@ async fn opened(folder: &std::path::Path) -> Store<FileBackend> {
     let root_key = RootKey::generate().unwrap();
     store.initialize(&root_key, &Custody::default(), 0).await.unwrap();
     store.unseal(root_key).await.unwrap();
-    let meta = Meta { author: "bench".to_owned(), content_type: ContentType::Text, created: 0 };
+    let meta = Meta {
+        author: "bench".to_owned(),
+        content_type: ContentType::Text,
+        created: 0,
+        about: None,
+    };
     for path in ["shop/db", "shop/api"] {
         let value = SecretValue::new(vec![b'x'; 256]);
         store.write(&path.parse().unwrap(), &value, &meta, Precondition::Any).await.unwrap();

@@ -103,7 +103,7 @@ async fn mutate_pods(State(reviewer): State<Arc<Reviewer>>, body: Bytes) -> Resp
 }
 
 async fn validate_definitions(State(reviewer): State<Arc<Reviewer>>, body: Bytes) -> Response {
-    respond(&body, |request| definitions::answer(&reviewer.caches, &request))
+    respond(&body, |request| definitions::answer(&reviewer.caches, request))
 }
 
 fn respond<'a, T: Deserialize<'a>>(

@@ -76,9 +76,9 @@ pub struct AllArgs {
     /// Folder with the store's tls.crt and tls.key
     #[arg(long, default_value = "/tls/store", value_name = "DIR")]
     pub store_tls_dir: PathBuf,
-    /// Keep the store's records in this file instead of in SealedRecords
+    /// File with NAME:PASSWORD of the owner of the nodes, for a SecretStore in a ZooKeeper
     #[arg(long, value_name = "FILE")]
-    pub file: Option<PathBuf>,
+    pub zookeeper_digest_file: Option<PathBuf>,
     /// How the audit log is kept.
     #[command(flatten)]
     pub audit: AuditArgs,
@@ -125,9 +125,9 @@ pub struct StoreArgs {
     /// Folder with tls.crt and tls.key; a change is served within seconds
     #[arg(long, default_value = "/tls", value_name = "DIR")]
     pub tls_dir: PathBuf,
-    /// Keep the records in this file instead of in SealedRecords; one replica only
+    /// File with NAME:PASSWORD of the owner of the nodes, for a SecretStore in a ZooKeeper
     #[arg(long, value_name = "FILE")]
-    pub file: Option<PathBuf>,
+    pub zookeeper_digest_file: Option<PathBuf>,
     /// How the audit log is kept.
     #[command(flatten)]
     pub audit: AuditArgs,

@@ -1,8 +1,10 @@
 //! The accept loop below every listener, with the limits that keep slow and greedy clients out.
 //!
 //! A connection costs nothing for long that it does not use: the handshake, the headers, a whole
-//! request with its body, silence and age each have a limit. Connections and requests are counted,
-//! and those beyond the limit wait their turn: a full house refuses nobody for good.
+//! request with its body, silence and age each have a limit. What is long has time as long as it
+//! moves: an answer whose body is taken in, and a body whose handler asks for more time with each
+//! piece. Connections and requests are counted, and those beyond the limit wait their turn: a full
+//! house refuses nobody for good.
 //! The size of bodies is the routes' own affair.
 //!
 //! Why not axum-server: it cannot tell one connection to end. Here every connection is asked to
@@ -14,14 +16,22 @@ use std::{
     future::Future,
     io,
     net::SocketAddr,
-    pin::pin,
+    pin::{Pin, pin},
     sync::{Arc, Mutex, PoisonError},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
-use axum::{Json, Router, body::Body, response::IntoResponse};
+use axum::{
+    Json, Router,
+    body::{Body, Bytes, HttpBody},
+    response::IntoResponse,
+};
 use http::{Extensions, Request, Response, StatusCode};
-use hyper::{body::Incoming, service::service_fn};
+use hyper::{
+    body::{Frame, Incoming, SizeHint},
+    service::service_fn,
+};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::conn::auto::Builder,
@@ -53,13 +63,14 @@ pub struct Limits {
     pub connections: usize,
     /// How long after a shutdown was requested connections are still accepted.
     pub drain_delay: Duration,
-    /// How long a connection that was asked to end may take for it.
+    /// How long a connection that was asked to end may take for it, after what it does has come to
+    /// its end or does not move any more.
     pub end: Duration,
     /// From the connection's first byte to the end of the TLS handshake.
     pub handshake: Duration,
     /// From the handshake, or in HTTP/1 the last answer, to the end of a request's headers.
     pub headers: Duration,
-    /// Silence between two requests.
+    /// Silence between two requests, or between two pieces of an answer.
     pub idle: Duration,
     /// A request from the end of its headers to the beginning of its answer: reading the body,
     /// waiting for a turn, the handler.
@@ -135,23 +146,28 @@ impl Transport for Plain {
 pub struct Peer(pub SocketAddr);
 
 /// How long a request may take to the beginning of its answer, as an extension of each request. A
-/// handler that knows its caller may give one more.
+/// handler that knows its caller may give one more, and its connection with it.
 #[derive(Clone, Debug)]
-pub struct Patience(Arc<Mutex<Instant>>);
+pub struct Patience {
+    activity: Arc<Activity>,
+    end: Arc<Mutex<Instant>>,
+}
 
 impl Patience {
-    fn new(limit: Duration) -> Self {
-        Self(Arc::new(Mutex::new(Instant::now() + limit)))
+    fn new(limit: Duration, activity: Arc<Activity>) -> Self {
+        Self { activity, end: Arc::new(Mutex::new(Instant::now() + limit)) }
     }
 
     /// Gives the request at least this long from now.
     pub fn extend(&self, limit: Duration) {
-        let mut end = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        *end = (*end).max(Instant::now() + limit);
+        let now = Instant::now();
+        let mut end = self.end.lock().unwrap_or_else(PoisonError::into_inner);
+        *end = (*end).max(now + limit);
+        self.activity.expect_until(now + limit);
     }
 
     fn end(&self) -> Instant {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.end.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -259,9 +275,11 @@ impl<T: Transport> Shared<T> {
                 let shared = Arc::clone(&shared);
                 let busy = Activity::begin(&activity);
                 request.extensions_mut().extend(extensions.clone());
+                let activity = Arc::clone(&activity);
                 async move {
-                    let answer = shared.answer(request).await;
+                    let answer = shared.answer(request, &activity).await;
                     drop(busy);
+                    let answer = answer.map(|body| Body::new(Moving { activity, body }));
                     Ok::<_, Infallible>(answer)
                 }
             }
@@ -276,14 +294,34 @@ impl<T: Transport> Shared<T> {
             () = self.closing.requested() => {}
         }
         connection.as_mut().graceful_shutdown();
-        if time::timeout(limits.end, connection).await.is_err() {
-            debug!(%peer, "a connection did not end when asked and was cut");
+        let mut asked = Instant::now();
+        let mut is_closing = self.closing.is_requested();
+        loop {
+            // The process does not wait for what may take long.
+            let end = match is_closing {
+                true => asked + limits.end,
+                false => activity.expected_until().max(asked) + limits.end,
+            };
+            if end <= Instant::now() {
+                return debug!(%peer, "a connection did not end when asked and was cut");
+            }
+            tokio::select! {
+                _ = connection.as_mut() => return,
+                () = time::sleep_until(end) => {}
+                () = self.closing.requested(), if !is_closing => {
+                    (asked, is_closing) = (Instant::now(), true);
+                }
+            }
         }
     }
 
     /// One request: waits for its turn, then for the route, both within the limit.
-    async fn answer(&self, mut request: Request<Incoming>) -> Response<Body> {
-        let patience = Patience::new(self.limits.request);
+    async fn answer(
+        &self,
+        mut request: Request<Incoming>,
+        activity: &Arc<Activity>,
+    ) -> Response<Body> {
+        let patience = Patience::new(self.limits.request, Arc::clone(activity));
         request.extensions_mut().insert(patience.clone());
         let mut turn = pin!(async {
             let _turn = self.requests.acquire().await;
@@ -330,22 +368,27 @@ fn builder(protocol: Protocol, limits: &Limits) -> Builder<TokioExecutor> {
     }
 }
 
-/// When a connection last did something.
+/// When a connection last did something, and until when more is expected of it.
+#[derive(Debug)]
 struct Activity {
     limits: Limits,
     state: Mutex<State>,
 }
 
+#[derive(Debug)]
 struct State {
     /// How long silence may last now: shorter before the first request.
     allowance: Duration,
+    /// Until when it may go on although it is old.
+    expected_until: Instant,
     requests: usize,
     since: Instant,
 }
 
 impl Activity {
     fn new(limits: Limits) -> Self {
-        let state = State { allowance: limits.headers, requests: 0, since: Instant::now() };
+        let (allowance, now) = (limits.headers, Instant::now());
+        let state = State { allowance, expected_until: now, requests: 0, since: now };
         Self { limits, state: Mutex::new(state) }
     }
 
@@ -369,6 +412,23 @@ impl Activity {
         }
     }
 
+    /// A piece of an answer went out, and there is more.
+    fn moves(&self) {
+        let now = Instant::now();
+        self.change(|state| {
+            state.since = now;
+            state.expected_until = state.expected_until.max(now + self.limits.idle);
+        });
+    }
+
+    fn expect_until(&self, end: Instant) {
+        self.change(|state| state.expected_until = state.expected_until.max(end));
+    }
+
+    fn expected_until(&self) -> Instant {
+        self.change(|state| state.expected_until)
+    }
+
     fn change<R>(&self, change: impl FnOnce(&mut State) -> R) -> R {
         change(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -385,6 +445,36 @@ impl Drop for Busy {
             state.allowance = idle;
             state.since = Instant::now();
         });
+    }
+}
+
+/// The body of an answer, which gives its connection time as long as it is taken.
+struct Moving {
+    activity: Arc<Activity>,
+    body: Body,
+}
+
+impl HttpBody for Moving {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
+        if frame.is_some() && !self.body.is_end_stream() {
+            self.activity.moves();
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 

@@ -107,7 +107,7 @@ fn start(role: RoleArgs, shared: &Shared) -> Vec<BoxFuture<'static, Result<(), R
                 webhook_tls_dir,
                 store_address,
                 store_tls_dir,
-                file,
+                zookeeper_digest_file,
                 audit,
                 peers,
                 agent,
@@ -115,8 +115,13 @@ fn start(role: RoleArgs, shared: &Shared) -> Vec<BoxFuture<'static, Result<(), R
                 token_file,
             } = args;
             let controller = ControllerArgs { trust: trust.clone(), token_file };
-            let store =
-                StoreArgs { address: store_address, tls_dir: store_tls_dir, file, audit, peers };
+            let store = StoreArgs {
+                address: store_address,
+                tls_dir: store_tls_dir,
+                zookeeper_digest_file,
+                audit,
+                peers,
+            };
             let webhook =
                 WebhookArgs { address: webhook_address, tls_dir: webhook_tls_dir, agent, trust };
             vec![

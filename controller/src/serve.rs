@@ -7,7 +7,6 @@
 
 use std::convert::Infallible;
 use std::future::Future;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -21,8 +20,6 @@ use kube::runtime::reflector::Store as Cache;
 use tokio::sync::{Semaphore, watch};
 use watchword_crds::{SecretResolver, SecretStore, Space, names};
 use watchword_protocol::{CHECK_PATH, ErrorCode, RESOLVE_PATH};
-use watchword_store::backend::file::{FileBackend, OpenFileError};
-use watchword_store::backend::kubernetes::KubernetesBackend;
 use watchword_store::{AnyBackend, Config, SecretPath, Store};
 
 use crate::args::StoreArgs;
@@ -39,6 +36,7 @@ use self::authorize::Grants;
 use self::budget::Budget;
 use self::ceremony::lead;
 use self::peer::Peers;
+use self::place::{Moved, Place};
 use self::seal::Seal;
 use self::throttle::{Source, Throttle};
 
@@ -55,6 +53,7 @@ mod failure;
 mod lineage;
 mod peer;
 mod permit;
+mod place;
 mod recent;
 mod report;
 mod resolve;
@@ -79,6 +78,8 @@ pub struct Service {
     guard: watch::Receiver<bool>,
     /// The name by which the controller is known to the API server.
     controller: String,
+    /// Where its records lie.
+    place: Place,
     /// The sealed store.
     pub(crate) store: Store<AnyBackend>,
     resolvers: Cache<SecretResolver>,
@@ -216,39 +217,27 @@ pub enum ServeError {
     /// The address cannot be listened on.
     #[error("cannot serve")]
     Listen(#[source] std::io::Error),
-    /// The file back end cannot be opened.
-    #[error("cannot open {path}")]
-    OpenFile {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: OpenFileError,
-    },
+    /// The records lie elsewhere now: the process has to begin again.
+    #[error(transparent)]
+    Moved(#[from] Moved),
 }
 
 /// Runs the role until the shutdown.
 ///
 /// # Errors
 ///
-/// The address cannot be listened on, or the file back end cannot be opened.
+/// The address cannot be listened on, the audit log cannot be begun, or the records have moved.
 pub async fn run(args: StoreArgs, shared: Shared) -> Result<(), ServeError> {
-    let StoreArgs { address, tls_dir, file, audit, peers } = args;
-    let backend = match file {
-        None => AnyBackend::Kubernetes(KubernetesBackend::watching(
-            shared.client.clone(),
-            &shared.namespace,
-            WATCHED_BYTES,
-        )),
-        Some(path) => AnyBackend::File(
-            FileBackend::open(&path).map_err(|source| ServeError::OpenFile { path, source })?,
-        ),
-    };
+    let StoreArgs { address, tls_dir, zookeeper_digest_file, audit, peers } = args;
+    let settled = Place::settle(&shared, zookeeper_digest_file.as_deref()).await;
+    let Some((place, backend)) = settled else { return Ok(()) };
     let service = Arc::new(Service {
         audit: Audit::open(&audit, &shared)?,
         budget: Budget::new(),
         guard: guard::watch(&shared),
         client: shared.client.clone(),
         controller: format!("system:serviceaccount:{}:{}", shared.namespace, names::CONTROLLER),
+        place,
         store: Store::new(backend, Config::default()),
         resolvers: follow(&shared),
         seal: Seal::new(Peers::new(
@@ -298,9 +287,13 @@ pub async fn run(args: StoreArgs, shared: Shared) -> Result<(), ServeError> {
             lease(&shared).lead(&shared.shutdown, || hold_ceremonies(service.clone())).await;
         Ok(())
     };
-    let served = tokio::try_join!(public, among_peers, key, ceremonies);
+    let serving = async {
+        tokio::try_join!(public, among_peers, key, ceremonies).map_err(ServeError::Listen)
+    };
+    let place = async { Ok(place::keep(&service, &shared.shutdown).await?) };
+    let served = tokio::try_join!(serving, place);
     service.audit.close();
-    served.map(drop).map_err(ServeError::Listen)
+    served.map(drop)
 }
 
 /// Who holds it runs the ceremonies.

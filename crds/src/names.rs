@@ -26,6 +26,9 @@ pub const WEBHOOK: &str = "watchword-webhook";
 /// The Deployment, the service account and the Service of role `store`.
 pub const STORE: &str = "watchword-store";
 
+/// The Lease whose holder is the place where the store keeps its records.
+pub const STORE_BACKEND: &str = "watchword-store-backend";
+
 /// The Deployment and the service account of role `certificates`, and its lease.
 pub const CERTIFICATES: &str = "watchword-certificates";
 

@@ -1,7 +1,6 @@
 //! SecretStore: where the sealed store keeps its records and how it is unsealed.
 //!
-//! One object counts, `default`. What does not work yet has no field: further back ends appear in
-//! the schema together with their code. Whether the store should be open is not here: that is its
+//! One object counts, `default`. Whether the store should be open is not here: that is its
 //! own record, which no one who keeps objects in Git reverts.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
@@ -77,13 +76,21 @@ pub struct SecretStoreSpec {
     #[schemars(range(min = 1, max = 1_047_552))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_secret_bytes: Option<i64>,
+    /// How many versions of a secret are kept, 10 when absent; what is more goes with the next write.
+    #[schemars(range(min = 1, max = 100))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keep_versions: Option<i64>,
 }
 
 /// Where the records are kept.
+///
+/// A store that has records does not follow a change of this: migrate it, and say `movedFrom`.
 #[derive(Clone, Debug, Default, Deserialize, Eq, KubeSchema, PartialEq, Serialize)]
 #[x_kube(
-    validation = Rule::new("[has(self.kubernetes), has(self.file)].exists_one(x, x)")
-        .message("exactly one of kubernetes, file must be set")
+    validation = Rule::new(
+        "[has(self.kubernetes), has(self.file), has(self.zookeeper)].exists_one(x, x)"
+    )
+    .message("exactly one of kubernetes, file, zookeeper must be set")
 )]
 #[serde(rename_all = "camelCase")]
 pub struct Backend {
@@ -93,6 +100,14 @@ pub struct Backend {
     /// In one file of the store's own volume; one replica only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub file: Option<FileBackend>,
+    /// As nodes of an Apache ZooKeeper.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub zookeeper: Option<ZooKeeperBackend>,
+    /// Where the records were before, as `watchword store migrate --from` takes it: confirms that
+    /// they were moved. As long as this is said, an empty place is filled by a restoration only.
+    #[schemars(length(min = 1, max = 4096))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub moved_from: Option<String>,
 }
 
 /// Records as SealedRecords; it has no settings.
@@ -106,6 +121,21 @@ pub struct FileBackend {
     /// The file's path in the store's container.
     #[schemars(length(min = 1, max = 4096))]
     pub path: String,
+}
+
+/// Records in an Apache ZooKeeper.
+#[derive(Clone, Debug, Default, Deserialize, Eq, KubeSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ZooKeeperBackend {
+    /// `zookeeper://HOST:PORT[,HOST:PORT]/PATH`, and `?jute.maxbuffer=BYTES` where the servers have
+    /// another limit than the usual. Name and password of the owner of the nodes come from a file
+    /// that is mounted into the store (`--zookeeper-digest-file`).
+    #[x_kube(
+        validation = Rule::new("self.startsWith('zookeeper://') && !self.contains('@')")
+            .message("write zookeeper://HOST:PORT/PATH; a password has no place in it")
+    )]
+    #[schemars(length(min = 1, max = 4096))]
+    pub address: String,
 }
 
 /// How the store unseals itself.
@@ -191,6 +221,8 @@ mod tests {
     #[case::nothing(json!({}))]
     #[case::kubernetes(json!({"backend": {"kubernetes": {}}, "rootSecrets": "Nobody"}))]
     #[case::file(json!({"backend": {"file": {"path": "/var/lib/watchword/store"}}}))]
+    #[case::zookeeper(json!({"backend": {"zookeeper": {"address": "zookeeper://zk:2181/watchword"}}}))]
+    #[case::moved(json!({"backend": {"kubernetes": {}, "movedFrom": "file:/data/store"}}))]
     #[case::shares(json!({"shares": 1, "threshold": 1, "pgpKeys": ["mQINBF"]}))]
     fn a_store_may_say_little(#[case] spec: Value) {
         assert_eq!(complaint("default", spec), None);
@@ -198,7 +230,12 @@ mod tests {
 
     #[rstest]
     #[case("other", json!({}), "its name is `default`")]
-    #[case("default", json!({"backend": {}}), "exactly one of kubernetes, file must be set")]
+    #[case("default", json!({"backend": {}}), "exactly one of kubernetes, file, zookeeper must be set")]
+    #[case(
+        "default",
+        json!({"backend": {"zookeeper": {"address": "zookeeper://me:secret@zk:2181/w"}}}),
+        "a password has no place in it"
+    )]
     #[case("default", json!({"rootSecrets": "Some"}), "rootSecrets must be Everyone or Nobody")]
     #[case("default", json!({"shares": 3, "threshold": 2}), "shares and threshold go with pgpKeys")]
     #[case(

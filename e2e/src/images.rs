@@ -13,7 +13,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{self, Command};
+use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 use serde_json::json;
@@ -123,11 +123,7 @@ impl Image {
     fn save(&self, folder: &Path) -> Result<PathBuf> {
         let name = self.reference.trim_start_matches("localhost/").replace(':', "-");
         let path = folder.join(format!("{name}.tar"));
-        let partial = folder.join(format!("{name}.{}.partial", process::id()));
-        fs::create_dir_all(folder)
-            .and_then(|()| fs::write(&partial, self.archive()?))
-            .and_then(|()| fs::rename(&partial, &path))
-            .with_context(|| format!("cannot write `{}`", path.display()))?;
+        put(&path, |partial| Ok(fs::write(partial, self.archive()?)?))?;
         Ok(path)
     }
 
@@ -248,26 +244,39 @@ fn compile(cache: &Cache, name: &str) -> Result<PathBuf> {
     if program.exists() {
         return Ok(program);
     }
-    fs::create_dir_all(cache.images())
-        .with_context(|| format!("cannot make `{}`", cache.images().display()))?;
-    let partial = program.with_extension(format!("{}.partial", process::id()));
-    let output = Command::new("gcc")
-        .args(FLAGS)
-        .arg("-o")
-        .arg(&partial)
-        .arg(&source)
-        .output()
-        .context("cannot run `gcc`, which Rust needs as well (package `gcc`)")?;
-    if !output.status.success() {
-        bail!(
-            "cannot compile `{}` (it takes the packages `gcc` and `libc6-dev`):\n{}",
-            source.display(),
-            String::from_utf8_lossy(&output.stderr).trim()
-        );
-    }
-    fs::rename(&partial, &program)
-        .with_context(|| format!("cannot make `{}`", program.display()))?;
+    put(&program, |partial| {
+        let output = Command::new("gcc")
+            .args(FLAGS)
+            .arg("-o")
+            .arg(partial)
+            .arg(&source)
+            .output()
+            .context("cannot run `gcc`, which Rust needs as well (package `gcc`)")?;
+        if !output.status.success() {
+            bail!(
+                "cannot compile `{}` (it takes the packages `gcc` and `libc6-dev`):\n{}",
+                source.display(),
+                String::from_utf8_lossy(&output.stderr).trim()
+            );
+        }
+        Ok(())
+    })?;
     Ok(program)
+}
+
+/// Makes a file where nobody else does, and then gives it its name: stories of one process make the
+/// same one at the same time.
+fn put(path: &Path, make: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    let made = || {
+        let folder = path.parent().context("it has no folder")?;
+        fs::create_dir_all(folder)?;
+        let own = tempfile::tempdir_in(folder)?;
+        let partial = own.path().join("partial");
+        make(&partial)?;
+        fs::rename(&partial, path)?;
+        anyhow::Ok(())
+    };
+    made().with_context(|| format!("cannot make `{}`", path.display()))
 }
 
 /// A program without debug information; as it is if there is no `strip`.

@@ -19,10 +19,12 @@
 
 pub mod cache;
 pub mod cluster;
+pub mod holder;
 pub mod images;
 pub mod node;
 pub mod progress;
+pub mod records;
 pub mod roles;
 pub mod watchword;
 
-pub use cluster::{Cluster, Namespace, SEALED, run, run_alone, wait_for};
+pub use cluster::{Cluster, LocalNode, Namespace, SEALED, run, run_alone, wait_for};

@@ -2,17 +2,21 @@
 //! kubectl collects verifies, edited copies do not; and a record that is put back past the store is
 //! found by comparing store and log.
 
+#[path = "audit/sink.rs"]
+mod sink;
+
 use std::process::{Output, Stdio};
 use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::{DeleteParams, ListParams, PostParams};
+use kube::api::ListParams;
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 use tempfile::{NamedTempFile, TempDir};
 use watchword_crds::names;
 use watchword_crds::sealed_record::SealedRecord;
+use watchword_e2e::records::Records;
 use watchword_e2e::watchword::{LIMIT, task, with_variable};
 use watchword_e2e::{Cluster, run_alone, wait_for};
 
@@ -123,7 +127,8 @@ fn the_log_says_who_did_what_and_shows_every_edit() {
         assert_eq!(open.status.code(), Some(1), "{}", text(&open));
         let open = verify(&cluster, cut, &key, &[]).await?;
         assert!(text(&open).contains("not closed after line"), "{}", text(&open));
-        Ok(())
+
+        sink::is_a_file_too(&cluster, &namespace, &key).await
     });
 }
 
@@ -141,13 +146,11 @@ fn a_record_that_is_put_back_is_found_by_comparing_store_and_log() {
             let line = lines.iter().find(|line| line["path"] == *path);
             line.and_then(|line| line["object"].as_str()).unwrap_or_default().to_owned()
         };
-        let account = format!("system:serviceaccount:{}:{}", names::NAMESPACE, names::STORE);
-        let client = cluster.client_as(&account, &["system:authenticated"]).await?;
-        let records: Api<SealedRecord> = Api::namespaced(client, names::NAMESPACE);
+        let records = Records::of(&cluster).await?;
         let mut saved = Vec::new();
         for path in ["shop/older", "shop/deleted"] {
             let of_path: Vec<SealedRecord> = records
-                .list(&ListParams::default())
+                .all()
                 .await?
                 .into_iter()
                 .filter(|record| record.name_any().starts_with(&object(path)))
@@ -160,23 +163,10 @@ fn a_record_that_is_put_back_is_found_by_comparing_store_and_log() {
         cluster.delete_secret("shop/deleted").await?;
         // Whoever holds the store's account, or etcd, while no replica that knows better runs.
         let mut log = log_to_its_end(&cluster, &first).await?;
-        for mut record in saved {
-            let name = record.name_any();
-            record.metadata.managed_fields = None;
-            match records.get_opt(&name).await? {
-                Some(newer) => {
-                    record.metadata.resource_version = newer.metadata.resource_version;
-                    record.metadata.uid = newer.metadata.uid;
-                    records.replace(&name, &PostParams::default(), &record).await?;
-                }
-                None => {
-                    record.metadata.resource_version = None;
-                    record.metadata.uid = None;
-                    records.create(&PostParams::default(), &record).await?;
-                }
-            }
+        for record in &saved {
+            records.put_back(record).await?;
         }
-        records.delete(&object("shop/gone"), &DeleteParams::default()).await?;
+        records.remove(&object("shop/gone")).await?;
 
         scale(&cluster, 1).await?;
         let second = replica(&cluster).await?;

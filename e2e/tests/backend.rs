@@ -54,7 +54,7 @@ fn a_list_asks_for_no_secret_that_a_watch_has_told_of() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         backend.gets.store(0, Ordering::SeqCst);
-        let listed = reader.list(None).await?;
+        let listed = reader.list(None).await?.complete()?;
         let after_list = backend.gets.load(Ordering::SeqCst);
         // A read is as fresh as ever, whatever the watch knows.
         let path = "many/7".parse()?;

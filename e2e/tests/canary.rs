@@ -88,9 +88,15 @@ async fn deliver_and_search(namespace: &Namespace, node: &LocalNode) -> Result<(
     namespace.pod_ready(&pod, LIMIT).await?;
     namespace.in_state("failing", "TASK_FAILED").await?;
     namespace.says("careless", None, &format!("{control}\n")).await?;
-    // It has arrived, so it is not missing everywhere.
-    let environment = namespace.exec(&pod, None, &["cat", "/proc/1/environ"]).await?.success()?;
-    assert!(environment.contains(&variable) && environment.contains(&member), "no variable");
+    // It has arrived, so it is not missing everywhere. The probe may succeed a moment before the
+    // agent has become the application, and nobody may look into the agent.
+    wait_for("the application to have its variables", LIMIT, async || {
+        let environment =
+            namespace.exec(&pod, None, &["cat", "/proc/1/environ"]).await?.success()?;
+        ensure!(environment.contains(&variable) && environment.contains(&member), "no variable");
+        Ok(())
+    })
+    .await?;
     let read = namespace
         .exec(&pod, None, &["cat", "/file", "/mnt/mesos/sandbox/sandbox-file"])
         .await?

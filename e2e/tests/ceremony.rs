@@ -1,9 +1,6 @@
 //! The rituals of operators, with the programs that operators have: DC/OS' own with `curl`, `xxd`
 //! and `gpg`, and Watchword's command line with holders who each have a `gpg` of their own.
 
-#[path = "ceremony/holder.rs"]
-mod holder;
-
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Output;
@@ -15,11 +12,11 @@ use kube::api::PostParams;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use watchword_crds::names;
-use watchword_e2e::{Cluster, SEALED, run_alone};
+use watchword_e2e::holder::{Holder, succeeded, text};
+use watchword_e2e::watchword::LIMIT;
+use watchword_e2e::{Cluster, SEALED, run_alone, wait_for};
 use watchword_store::backend::file::FileBackend;
 use watchword_store::{Collector, Config, Given, Share, Store};
-
-use holder::{Holder, succeeded, text};
 
 #[test]
 fn the_ritual_of_dcos_opens_the_store_with_curl_xxd_and_gpg() {
@@ -43,7 +40,7 @@ fn the_ritual_of_dcos_opens_the_store_with_curl_xxd_and_gpg() {
         let share = shell(
             &cluster,
             &ann,
-            "cd \"$GNUPGHOME\" && cat > hex.txt && xxd -r -p hex.txt key.enc && gpg -q -d key.enc",
+            "cd \"$GNUPGHOME\" && cat > hex.txt && xxd -r -p hex.txt key.enc && gpg -d key.enc",
             &hex,
         )
         .await?;
@@ -53,12 +50,35 @@ fn the_ritual_of_dcos_opens_the_store_with_curl_xxd_and_gpg() {
         assert_eq!(answer, unsealed);
 
         // A secret, then sealed by hand as in 4.2.
-        store.text("PUT", "secret/default/shop/db", r#"{"value":"of the shop"}"#).await?;
+        let secret = json!({
+            "value": "of the shop", "author": "somebody else",
+            "description": "what the shop is run with", "labels": ["shop", "db"],
+        });
+        store.text("PUT", "secret/default/shop/db", &secret.to_string()).await?;
         store.text("PUT", "seal/default", "").await?;
         assert_eq!(store.json("GET", "seal-status/default", "").await?, sealed);
         store.text("PUT", "unseal/default", &json!({"key": share}).to_string()).await?;
         let secret = store.json("GET", "secret/default/shop/db", "").await?;
         assert_eq!(secret["value"], "of the shop");
+        assert_eq!(secret["description"], "what the shop is run with");
+        assert_eq!(secret["labels"], json!(["shop", "db"]));
+        assert_eq!(secret["author"], "system:serviceaccount:default:operator");
+
+        // As many versions are kept as the settings say.
+        let settings = r#"{"spec": {"keepVersions": 2}}"#;
+        let patch = ["patch", "secretstore", "default", "--type=merge", "-p", settings];
+        succeeded(cluster.kubectl(&patch).await?)?;
+        wait_for("two versions to be kept", LIMIT, async || {
+            store.text("PATCH", "secret/default/shop/db", r#"{"value":"newer"}"#).await?;
+            let kept = store.json("GET", "secret/default/shop/db?versions=true", "").await?;
+            let newest = kept["versions"][0]["version"].as_u64();
+            ensure!(
+                newest > Some(2) && kept["versions"].as_array().map(Vec::len) == Some(2),
+                "{kept}"
+            );
+            Ok(())
+        })
+        .await?;
         anyhow::Ok(())
     });
 }

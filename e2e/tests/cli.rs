@@ -119,7 +119,7 @@ fn a_service_account_comes_as_far_as_its_roles_let_it() {
         cluster.create_secret(&other, "of another").await?;
         namespace.account("cli").await?;
         let token = namespace.token(cluster.client(), "cli", None, None).await?;
-        let kubeconfig = kubeconfig_with(&cluster, &token).await?;
+        let kubeconfig = kubeconfig_with(&cluster, &json!({"token": token})).await?;
         let kubeconfig = kubeconfig.path().to_str().context("a path that is no text")?;
         let watchword = async |command: &[&str]| {
             let arguments = [command, &["--kubeconfig", kubeconfig]].concat();
@@ -140,6 +140,19 @@ fn a_service_account_comes_as_far_as_its_roles_let_it() {
         let versions = watchword(&["secret", "versions", &path, "--json"]).await?;
         let updated = watchword(&["secret", "update", &path, "--value", "y"]).await?;
         let of_another = watchword(&["secret", "get", &other]).await?;
+        let plugin = kubeconfig_with(&cluster, &plugin_that_prints(&token)).await?;
+        let plugin = plugin.path().to_str().context("a path that is no text")?;
+        let by_plugin = ["secret", "get", &path, "--kubeconfig", plugin];
+        let by_plugin = said(&cluster.watchword(&by_plugin, b"").await?);
+        // The administrator of a local cluster has a client certificate.
+        let by_certificate = said(&cluster.watchword(&["secret", "get", &path], b"").await?);
+        let readers: Vec<Value> = cluster
+            .audit()
+            .await?
+            .into_iter()
+            .filter(|line| line["path"] == *path && line["event"] == "read")
+            .map(|line| line["subject"]["user"]["name"].clone())
+            .collect();
         // It is in Watchword's namespace, which outlives the story.
         let removed = cluster
             .kubectl(&["delete", "rolebinding", &way, "--namespace", names::NAMESPACE])
@@ -153,9 +166,14 @@ fn a_service_account_comes_as_far_as_its_roles_let_it() {
         assert!(no_right.2.contains(&ask), "{}", no_right.2);
         assert_eq!(created.0, Some(0), "{}", created.2);
         assert_eq!((got.0, got.1.as_str()), (Some(0), "x"));
+        assert_eq!((by_plugin.0, by_plugin.1.as_str()), (Some(0), "x"), "{}", by_plugin.2);
+        assert_eq!(by_certificate.0, Some(0), "{}", by_certificate.2);
         let versions: Value = serde_json::from_str(&versions.1)?;
         let account = format!("system:serviceaccount:{}:cli", namespace.name());
         assert_eq!(versions[0]["author"], json!(account));
+        assert_eq!(readers[..2], [json!(account), json!(account)], "{readers:?}");
+        assert!(readers.len() == 3 && readers[2].is_string(), "{readers:?}");
+        assert_ne!(readers[2], readers[0], "the log names the person, not the way");
         assert_eq!(updated.0, Some(1), "it has no verb `update`");
         assert_eq!(of_another.0, Some(1), "its role is for its own namespace");
         assert!(!of_another.2.contains("of another"), "{}", of_another.2);
@@ -170,12 +188,24 @@ fn said(output: &Output) -> (Option<i32>, String, String) {
     (output.status.code(), text(&output.stdout), text(&output.stderr))
 }
 
-/// The cluster's kubeconfig, with a token in place of the user.
-async fn kubeconfig_with(cluster: &Cluster, token: &str) -> Result<NamedTempFile> {
+/// A user whose token comes from a program, as clouds have it.
+fn plugin_that_prints(token: &str) -> Value {
+    let credential = json!({
+        "apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential",
+        "status": {"token": token},
+    });
+    json!({"exec": {
+        "apiVersion": "client.authentication.k8s.io/v1", "interactiveMode": "Never",
+        "command": "echo", "args": [credential.to_string()],
+    }})
+}
+
+/// The cluster's kubeconfig, with another user.
+async fn kubeconfig_with(cluster: &Cluster, user: &Value) -> Result<NamedTempFile> {
     let view = ["config", "view", "--raw", "--minify", "--flatten", "--output", "json"];
     let output = cluster.kubectl(&view).await?;
     let mut kubeconfig: Value = serde_json::from_slice(&output.stdout)?;
-    kubeconfig["users"][0]["user"] = json!({"token": token});
+    kubeconfig["users"][0]["user"] = user.clone();
     let file = NamedTempFile::new()?;
     serde_json::to_writer(&file, &kubeconfig)?;
     Ok(file)

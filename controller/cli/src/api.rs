@@ -109,6 +109,7 @@ struct Call {
     method: Method,
     path: String,
     accept: &'static str,
+    /// What must be so, in the words of a header.
     condition: Option<(HeaderName, HeaderValue)>,
     body: Option<(&'static str, RequestBody)>,
 }

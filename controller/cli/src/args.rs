@@ -174,9 +174,10 @@ fn without_values(
     )
 }
 
-/// A usage error that clap itself could not see.
+/// A usage error that clap itself could not see. It says all there is to say: the usage that clap
+/// would add is that of the whole program.
 pub(crate) fn misuse(message: &str) -> clap::Error {
-    Args::command().error(ErrorKind::ArgumentConflict, message)
+    clap::Error::raw(ErrorKind::ArgumentConflict, format!("{message}\n"))
 }
 
 #[cfg(test)]

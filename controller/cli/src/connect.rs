@@ -11,7 +11,9 @@ mod identity;
 use std::{
     env, fmt, fs,
     io::{self, Write},
+    iter,
     path::{Path, PathBuf},
+    pin::pin,
     str::FromStr,
     sync::Arc,
     time::Duration,
@@ -208,7 +210,7 @@ async fn open(
         .map_err(|_| Error::TimedOut)?
         .map_err(|cause| handshake_failure(name, cause))?;
     let (sender, connection) =
-        http1::handshake(TokioIo::new(stream)).await.map_err(Error::Exchange)?;
+        http1::handshake(TokioIo::new(stream)).await.map_err(exchange_failure)?;
     // It ends with the sender; what goes wrong in it, the sender's caller hears.
     tokio::spawn(connection);
     Ok(Connection { authorization, host, sender })
@@ -242,14 +244,23 @@ impl Connection {
         &mut self,
         request: Request<RequestBody>,
     ) -> Result<Response<Zeroizing<Vec<u8>>>, Error> {
-        // What is streamed from a file takes as long as the store takes to keep it.
-        let limit = if request.body().is_streamed() { TRANSFER_TIME } else { EXCHANGE_TIME };
-        timeout(limit, async {
+        let progress = request.body().progress();
+        let mut exchange = pin!(async {
             let (head, body) = self.send(request).await?.into_parts();
             Ok(Response::from_parts(head, collect(body).await?))
-        })
-        .await
-        .map_err(|_| Error::TimedOut)?
+        });
+        let Some(progress) = progress else {
+            return timeout(EXCHANGE_TIME, exchange).await.map_err(|_| Error::TimedOut)?;
+        };
+        // What is streamed from a file takes as long as the store takes to keep it.
+        loop {
+            let before = progress.position();
+            match timeout(STANDSTILL_TIME, exchange.as_mut()).await {
+                Ok(answer) => return answer,
+                Err(_) if progress.position() > before => {}
+                Err(_) => return Err(Error::TimedOut),
+            }
+        }
     }
 
     /// Sends a request and writes the body of its answer to `sink` as it comes, if it is a success;
@@ -280,8 +291,18 @@ impl Connection {
     }
 
     async fn send(&mut self, request: Request<RequestBody>) -> Result<Response<Incoming>, Error> {
-        self.sender.ready().await.map_err(Error::Exchange)?;
-        self.sender.send_request(request).await.map_err(Error::Exchange)
+        self.sender.ready().await.map_err(exchange_failure)?;
+        self.sender.send_request(request).await.map_err(exchange_failure)
+    }
+}
+
+/// A broken exchange. Of an end in the middle TLS says more than anybody at a terminal wants to know.
+fn exchange_failure(error: hyper::Error) -> Error {
+    let causes = iter::successors(std::error::Error::source(&error), |cause| cause.source());
+    let mut io = causes.filter_map(|cause| cause.downcast_ref::<io::Error>());
+    match io.any(|cause| cause.kind() == io::ErrorKind::UnexpectedEof) {
+        true => Error::Ended,
+        false => Error::Exchange(error),
     }
 }
 
@@ -310,6 +331,8 @@ pub(crate) enum Error {
         #[source]
         cause: io::Error,
     },
+    #[error("the store, or something on the way to it, ended the connection")]
+    Ended,
     #[error("the connection to the store broke")]
     Exchange(#[source] hyper::Error),
     #[error("cannot begin TLS 1.3 with what answers as `{name}`")]
@@ -358,8 +381,9 @@ const CONNECT_TIME: Duration = Duration::from_secs(15);
 /// How long one request may take, up to the last byte of the answer.
 const EXCHANGE_TIME: Duration = Duration::from_secs(60);
 
-/// How long a restoration may take: a hundred thousand secrets are written one by one.
-const TRANSFER_TIME: Duration = Duration::from_secs(2 * 60 * 60);
+/// How long a file that is sent may stand still: what is on its way already, some MiB, is written
+/// record by record.
+const STANDSTILL_TIME: Duration = Duration::from_secs(10 * 60);
 
 #[cfg(test)]
 mod tests {

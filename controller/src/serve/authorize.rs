@@ -211,10 +211,11 @@ pub(super) async fn allow(
     Err(Failure::new(
         ErrorCode::Denied,
         format!(
-            "`{}` may not {} `{path}`: grant the verb `{}` on the URL {URL_PREFIX}{path}, or on \
+            "`{}` may not {} `{}`: grant the verb `{}` on the URL {URL_PREFIX}{path}, or on \
              `secrets` of group store.watchword.dev in the namespace that owns the path",
             person.user,
             verb.as_str(),
+            if path.is_empty() { "/" } else { path },
             verb.as_str()
         ),
     ))

@@ -22,6 +22,7 @@ use super::Service;
 use super::audit::{Event, Subject};
 use super::ceremony::operation::{CheckedSplit, Split};
 use super::failure::Failure;
+use super::place::{Filling, PlaceError};
 use super::seal::{Gate, about};
 
 pub(super) mod kept;
@@ -46,6 +47,8 @@ pub(super) enum AutoUnsealError {
     Key(#[from] KeyError),
     #[error("cannot use the kept key")]
     Kept(#[from] kept::KeptError),
+    #[error(transparent)]
+    Place(#[from] PlaceError),
     #[error("cannot make a root key")]
     Random(#[from] RandomError),
     #[error(
@@ -99,6 +102,7 @@ pub(super) async fn initialize(service: &Service, gate: &Gate<'_>) -> Result<(),
         keys.push(kept::pair(&service.client, reference).await?.public(created)?);
     }
     let (root_key, custody) = split_for(config, &keys)?;
+    service.place.claim(Some(&settings), Filling::New).await?;
     match service.store.initialize(&root_key, &custody, created).await {
         Ok(Initialized::Now | Initialized::Before) => {}
         Err(InitializeError::AlreadyInitialized) => return Ok(()),

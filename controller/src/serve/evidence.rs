@@ -45,6 +45,12 @@ pub(super) enum FetchError {
     Refusal(Refusal),
 }
 
+impl From<Failure> for FetchError {
+    fn from(failure: Failure) -> Self {
+        Self::Failure(failure)
+    }
+}
+
 impl From<Refusal> for FetchError {
     fn from(refusal: Refusal) -> Self {
         Self::Refusal(refusal)
@@ -94,7 +100,7 @@ async fn owner(
     client: &Client,
     namespace: &str,
     reference: &OwnerReference,
-) -> Result<Option<ObjectMeta>, FetchError> {
+) -> Result<Option<ObjectMeta>, Failure> {
     let name = &reference.name;
     match (reference.api_version.as_str(), reference.kind.as_str()) {
         ("apps/v1", "Deployment") => metadata::<Deployment>(client, namespace, name).await,
@@ -109,7 +115,7 @@ async fn metadata<K>(
     client: &Client,
     namespace: &str,
     name: &str,
-) -> Result<Option<ObjectMeta>, FetchError>
+) -> Result<Option<ObjectMeta>, Failure>
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
         + DeserializeOwned
@@ -121,7 +127,16 @@ where
     Ok(found.map(|object| object.metadata))
 }
 
-async fn get<K>(client: &Client, namespace: &str, name: &str) -> Result<Option<K>, FetchError>
+/// One of the objects that a pod is judged by, as it is now; `None` if there is no such object.
+///
+/// # Errors
+///
+/// `Unavailable` when the API server cannot be asked.
+pub(super) async fn get<K>(
+    client: &Client,
+    namespace: &str,
+    name: &str,
+) -> Result<Option<K>, Failure>
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
         + DeserializeOwned
@@ -133,8 +148,8 @@ where
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "it stands in `map_err`")]
-fn unavailable(error: kube::Error) -> FetchError {
-    FetchError::Failure(Failure::unavailable("cannot ask the API server about the pod", &error))
+fn unavailable(error: kube::Error) -> Failure {
+    Failure::unavailable("cannot ask the API server about the pod", &error)
 }
 
 /// CronJob, Job and the pod, or Deployment, ReplicaSet and the pod: no chain is longer.

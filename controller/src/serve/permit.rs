@@ -2,6 +2,7 @@
 //!
 //! Asked before anything is looked up, so that a denial is the same whether the secret exists.
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use kube::runtime::reflector::ObjectRef;
@@ -10,7 +11,7 @@ use watchword_core::wanted::SecretSource;
 use watchword_crds::task_revision::TaskRevisionSpec;
 use watchword_crds::{SecretStore, names};
 use watchword_protocol::ErrorCode;
-use watchword_store::MAX_VALUE_BYTES;
+use watchword_store::{Config, MAX_VALUE_BYTES};
 
 use super::Service;
 use super::failure::Failure;
@@ -108,6 +109,13 @@ impl Service {
     pub(super) fn max_secret_bytes(&self) -> usize {
         let limit = self.settings().and_then(|settings| settings.spec.max_secret_bytes);
         limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(MAX_VALUE_BYTES)
+    }
+
+    /// Has the store keep as many versions as the settings say.
+    pub(super) fn keep_versions(&self) {
+        let wanted = self.settings().and_then(|settings| settings.spec.keep_versions);
+        let wanted = wanted.and_then(|wanted| NonZeroUsize::new(usize::try_from(wanted).ok()?));
+        self.store.keep_versions(wanted.unwrap_or(Config::default().keep_versions));
     }
 
     fn root_secrets(&self) -> RootSecrets {

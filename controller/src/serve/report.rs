@@ -6,15 +6,15 @@ use std::time::Duration;
 use futures::future::join_all;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
-use kube::ResourceExt;
 use kube::api::{Api, Patch, PatchParams};
-use serde_json::json;
+use kube::{Client, ResourceExt};
+use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 use tracing::warn;
 use watchword_crds::{SecretStore, SecretStoreStatus, StoreReplica, names};
 
 use super::Service;
-use super::auto_unseal::reference;
+use super::auto_unseal::{initializes_itself, reference};
 use super::ceremony::lead::custody;
 use super::failure::Failure;
 use crate::chain::Chain;
@@ -72,7 +72,7 @@ async fn status(
     let mut replicas = [&[own], others].concat();
     replicas.sort_by(|one, other| one.name.cmp(&other.name));
     Ok(Some(SecretStoreStatus {
-        conditions: vec![protection(&settings)],
+        conditions: conditions(&settings, service.seal.complaint()),
         observed_generation: settings.metadata.generation,
         initialized: Some(custody.is_some()),
         sealed: Some(sealed),
@@ -84,8 +84,9 @@ async fn status(
     }))
 }
 
-/// How well the key that opens the store is kept.
-fn protection(settings: &SecretStore) -> Condition {
+/// How well the key that opens the store is kept; and, where the settings ask for something to be
+/// done without people, whether it can be.
+fn conditions(settings: &SecretStore, complaint: Option<String>) -> Vec<Condition> {
     let (status, reason, message) = match reference(settings) {
         None => ("True", "SharesOnly", "nothing but its shares opens the store".to_owned()),
         Some(reference) => (
@@ -98,33 +99,76 @@ fn protection(settings: &SecretStore) -> Condition {
             ),
         ),
     };
-    let conditions = settings.status.iter().flat_map(|status| &status.conditions);
-    let before = conditions.into_iter().find(|one| one.type_ == CONDITION && one.status == status);
-    let since = before.map(|before| before.last_transition_time.clone());
-    let created = settings.creation_timestamp();
+    let application = initializes_itself(settings).then(|| match complaint {
+        None => (("True", "Applied"), "the store is as its settings say".to_owned()),
+        Some(complaint) => (("False", "Failed"), complaint),
+    });
+    let protection = condition(settings, "SealIndependent", (status, reason), message);
+    let application =
+        application.map(|(status, text)| condition(settings, "SettingsApplied", status, text));
+    [protection].into_iter().chain(application).collect()
+}
+
+/// A condition of the SecretStore, with the time since when it has this status.
+pub(super) fn condition(
+    settings: &SecretStore,
+    kind: &str,
+    (status, reason): (&str, &str),
+    message: String,
+) -> Condition {
+    let since = match of_kind(settings, kind) {
+        Some(before) if before.status == status => before.last_transition_time.clone(),
+        Some(_) => Time(Timestamp::now()),
+        // A time of writing would make every status another one, until the first is seen.
+        None => settings.creation_timestamp().unwrap_or(Time(Timestamp::UNIX_EPOCH)),
+    };
     Condition {
-        type_: CONDITION.to_owned(),
+        type_: kind.to_owned(),
         status: status.to_owned(),
         reason: reason.to_owned(),
         message,
         observed_generation: settings.metadata.generation,
-        // A time of writing would make every status another one.
-        last_transition_time: since.or(created).unwrap_or(Time(Timestamp::UNIX_EPOCH)),
+        last_transition_time: since,
     }
 }
 
-async fn write(service: &Service, status: &SecretStoreStatus) -> Result<(), kube::Error> {
+fn of_kind<'a>(settings: &'a SecretStore, kind: &str) -> Option<&'a Condition> {
+    let conditions = settings.status.iter().flat_map(|status| &status.conditions);
+    conditions.into_iter().find(|one| one.type_ == kind)
+}
+
+/// Writes a condition beside those of the replica that leads, unless it is there: a replica that
+/// cannot lead, because it has no store, has something to say too.
+///
+/// # Errors
+///
+/// The API server does not take it.
+pub(super) async fn write_condition(
+    client: &Client,
+    settings: &SecretStore,
+    condition: Condition,
+) -> Result<(), kube::Error> {
+    if of_kind(settings, &condition.type_) == Some(&condition) {
+        return Ok(());
+    }
+    let manager = format!("{}-{}", names::FIELD_MANAGER, condition.type_);
+    apply(client, &manager, &json!({"conditions": [condition]})).await
+}
+
+async fn apply(client: &Client, manager: &str, status: &Value) -> Result<(), kube::Error> {
     let status = json!({
         "apiVersion": "watchword.dev/v1alpha1",
         "kind": "SecretStore",
         "status": status,
     });
-    let parameters = PatchParams::apply(names::FIELD_MANAGER).force();
-    let api: Api<SecretStore> = Api::all(service.client.clone());
+    let parameters = PatchParams::apply(manager).force();
+    let api: Api<SecretStore> = Api::all(client.clone());
     api.patch_status(names::DEFAULT_STORE, &parameters, &Patch::Apply(&status)).await.map(drop)
 }
 
-const CONDITION: &str = "SealIndependent";
+async fn write(service: &Service, status: &SecretStoreStatus) -> Result<(), kube::Error> {
+    apply(&service.client, names::FIELD_MANAGER, &json!(status)).await
+}
 
 /// How often it is looked at.
 const INTERVAL: Duration = Duration::from_secs(2);

@@ -5,6 +5,8 @@
 //! which waits at the gate too. So there is no moment at which a seal has been answered and a key
 //! is still on its way.
 
+use std::sync::{Mutex, PoisonError};
+
 use jiff::Timestamp;
 use tokio::sync::{MutexGuard, Notify};
 use tracing::info;
@@ -27,6 +29,8 @@ pub(super) struct Seal {
     pub peers: Peers,
     /// Rung when there is a reason to look around before it is time.
     pub bell: Notify,
+    /// Why the settings do not initialise or open the store, though they should.
+    complaint: Mutex<Option<String>>,
 }
 
 /// The right to take the key or to drop it.
@@ -40,7 +44,21 @@ impl Seal {
             leading: Leading::default(),
             peers,
             bell: Notify::new(),
+            complaint: Mutex::default(),
         }
+    }
+
+    /// Remembers why the settings do not do what they say, or that they do; `true` if that is news.
+    pub(super) fn complain(&self, complaint: Option<String>) -> bool {
+        let mut said = self.complaint.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_news = *said != complaint;
+        *said = complaint;
+        is_news
+    }
+
+    /// Why the settings do not do what they say.
+    pub(super) fn complaint(&self) -> Option<String> {
+        self.complaint.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Whether this replica runs the ceremonies.

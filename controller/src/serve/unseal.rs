@@ -31,12 +31,11 @@ pub(super) async fn follow(service: Arc<Service>, shared: Shared, known: impl Fu
     let condition = shared.readiness.condition("seal");
     // Not yet knowing the settings is not the same as settings that leave the store sealed.
     known.await;
-    let mut said = String::new();
     loop {
         let looked = look(&service).await;
         // What has been done may have been the first of two things.
         let again = matches!(&looked, Ok(step) if *step != Step::Rest);
-        report(looked, &condition, &mut said);
+        report(&service, looked, &condition);
         if again && !shared.shutdown.is_requested() {
             continue;
         }
@@ -58,10 +57,10 @@ pub(super) async fn look_now(service: &Service) -> Result<(), Failure> {
     looked.map_err(|error| Failure::unavailable("cannot follow the state of the seal", &error))
 }
 
-fn report(looked: Result<Step, LookError>, condition: &Condition, said: &mut String) {
+fn report(service: &Service, looked: Result<Step, LookError>, condition: &Condition) {
     let error = match looked {
         Ok(Step::Rest) => {
-            said.clear();
+            service.seal.complain(None);
             return condition.met();
         }
         Ok(_) => return,
@@ -71,10 +70,9 @@ fn report(looked: Result<Step, LookError>, condition: &Condition, said: &mut Str
     if error.leaves_it_sealed() {
         // Nobody else holds the key either, and people can still bring their shares.
         condition.met();
-        if *said != text {
+        if service.seal.complain(Some(text.clone())) {
             warn!(error = text, "the store stays sealed");
         }
-        *said = text;
     } else {
         condition.unmet(text);
     }

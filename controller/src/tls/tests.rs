@@ -4,9 +4,10 @@ use std::{path::Path, sync::Arc, time::Duration};
 
 use axum::{
     Extension, Router,
-    body::Bytes,
+    body::{Body, Bytes},
     routing::{get, post},
 };
+use futures::stream::{self, StreamExt};
 use rcgen::{CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose};
 use rustls::{
     ClientConfig, NamedGroup, RootCertStore,
@@ -101,6 +102,34 @@ fn router() -> Router {
             get(async |Extension(patience): Extension<Patience>| {
                 patience.extend(Duration::from_secs(5));
                 time::sleep(Duration::from_millis(600)).await;
+            }),
+        )
+        .route(
+            "/long",
+            get(async || {
+                Body::from_stream(stream::unfold(0, async |count| {
+                    time::sleep(Duration::from_millis(200)).await;
+                    (count < 10).then(|| (Ok::<_, io::Error>(format!("{count} ")), count + 1))
+                }))
+            }),
+        )
+        .route(
+            "/stalled",
+            get(async || {
+                let piece = stream::once(async { Ok::<_, io::Error>("half") });
+                Body::from_stream(piece.chain(stream::pending()))
+            }),
+        )
+        .route(
+            "/upload",
+            post(async |Extension(patience): Extension<Patience>, body: Body| {
+                let mut bytes = 0;
+                let mut pieces = body.into_data_stream();
+                while let Some(Ok(piece)) = pieces.next().await {
+                    patience.extend(Duration::from_millis(500));
+                    bytes += piece.len();
+                }
+                bytes.to_string()
             }),
         )
         .route(
@@ -349,6 +378,64 @@ async fn a_request_has_a_limit_that_its_handler_may_raise() {
     assert!(refused.starts_with("HTTP/1.1 408 "), "{refused:?}");
     assert!(refused.contains(r#"{"code":"timeout""#), "{refused:?}");
     assert!(answered.starts_with("HTTP/1.1 200 "), "{answered:?}");
+}
+
+#[tokio::test]
+async fn an_answer_that_takes_long_is_whole_on_a_connection_that_is_old() {
+    let age = Duration::from_millis(300);
+    let server = Server::start(Limits { age, ..limits() }, None).await;
+    let mut stream = server.connect(server.client()).await.unwrap();
+
+    let answer = ask(&mut stream, "/long").await;
+
+    assert!(answer.contains("9 "), "{answer:?}");
+    assert!(answer.ends_with("0\r\n\r\n"), "{answer:?}");
+}
+
+#[tokio::test]
+async fn an_answer_that_does_not_go_on_is_cut_off() {
+    let age = Duration::from_millis(300);
+    for limits in [limits(), Limits { age, ..limits() }] {
+        let server = Server::start(limits, None).await;
+        let mut stream = server.connect(server.client()).await.unwrap();
+        let request = format!("GET /stalled HTTP/1.1\r\nhost: {NAME}\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+
+        let (elapsed, said) = closed(&mut stream).await;
+
+        assert!(said.contains("half") && !said.ends_with("0\r\n\r\n"), "{said:?}");
+        assert!(elapsed < Duration::from_secs(3), "{elapsed:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_body_may_take_as_long_as_its_handler_waits_for_the_next_piece() {
+    let age = Duration::from_millis(300);
+    let server = Server::start(Limits { age, ..limits() }, None).await;
+    let mut stream = server.connect(server.client()).await.unwrap();
+    let head = format!("POST /upload HTTP/1.1\r\nhost: {NAME}\r\ncontent-length: 10\r\n\r\n");
+    stream.write_all(head.as_bytes()).await.unwrap();
+
+    for _ in 0..10 {
+        time::sleep(Duration::from_millis(150)).await;
+        stream.write_all(b"x").await.unwrap();
+    }
+
+    let (_, said) = closed(&mut stream).await;
+    assert!(said.starts_with("HTTP/1.1 200 ") && said.ends_with("10"), "{said:?}");
+}
+
+#[tokio::test]
+async fn a_shutdown_does_not_wait_for_what_takes_long() {
+    let server = Server::start(limits(), None).await;
+    let mut stream = server.connect(server.client()).await.unwrap();
+    let request = format!("GET /long HTTP/1.1\r\nhost: {NAME}\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    stream.read_exact(&mut [0; 100]).await.unwrap();
+
+    server.trigger.request();
+
+    timeout(Duration::from_secs(1), server.task).await.unwrap().unwrap().unwrap();
 }
 
 #[tokio::test]

@@ -55,7 +55,12 @@ async fn fill(folder: &Path, count: usize) {
     let store = Store::new(FileBackend::open(&folder.join("store")).unwrap(), Config::default());
     store.initialize(&root_key(), &Custody::default(), 0).await.unwrap();
     store.unseal(root_key()).await.unwrap();
-    let meta = Meta { author: "grace".to_owned(), content_type: ContentType::Text, created: 0 };
+    let meta = Meta {
+        author: "grace".to_owned(),
+        content_type: ContentType::Text,
+        created: 0,
+        about: None,
+    };
     let value = Value::new(vec![b'x'; 256]);
     for number in 0..count {
         store.write(&path(number), &value, &meta, Precondition::Create).await.unwrap();
@@ -74,7 +79,7 @@ fn measure(folder: &Path, count: usize) {
 
         let list = async || {
             let start = cpu_ns();
-            assert_eq!(store.list(None).await.unwrap().len(), count);
+            assert_eq!(store.list(None).await.unwrap().entries.len(), count);
             cpu_ns() - start
         };
         let (first, again) = (list().await, list().await);

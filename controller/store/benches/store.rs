@@ -50,7 +50,12 @@ fn stores(criterion: &mut Criterion) {
     let backend = FileBackend::open(&directory.path().join("store")).unwrap();
     let store = Store::new(backend, Config::default());
     let path: SecretPath = "shop/web/db".parse().unwrap();
-    let meta = Meta { author: "bench".to_owned(), content_type: ContentType::Binary, created: 0 };
+    let meta = Meta {
+        author: "bench".to_owned(),
+        content_type: ContentType::Binary,
+        created: 0,
+        about: None,
+    };
     let value = Value::new(vec![7; 256]);
     let write = || async { store.write(&path, &value, &meta, Precondition::Any).await.unwrap() };
     runtime.block_on(async {

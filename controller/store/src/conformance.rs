@@ -61,7 +61,12 @@ pub async fn unsealed<B: Backend>(replica: impl Fn() -> B, count: usize) -> Vec<
 
 /// What the suite says of its values.
 pub fn meta() -> Meta {
-    Meta { author: "conformance".to_owned(), content_type: ContentType::Binary, created: 4 }
+    Meta {
+        author: "conformance".to_owned(),
+        content_type: ContentType::Binary,
+        created: 4,
+        about: None,
+    }
 }
 
 /// A back end behind an `Arc` is one too, for back ends that can be opened only once.

@@ -23,6 +23,36 @@ pub struct Meta {
     pub content_type: ContentType,
     /// When it was written, in seconds since 1970 UTC by the caller's clock.
     pub created: i64,
+    /// What whoever wrote it says of it. A write that does not say keeps what was said before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub about: Option<Box<About>>,
+}
+
+/// What people say of a secret, for people: nothing decides by it. It lies in the head of each path,
+/// which is read for every list, so the caller keeps it short.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct About {
+    /// What it is for; none if nothing was said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// Words to find it by, in their order; none if nothing was said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub labels: Option<Vec<String>>,
+}
+
+impl About {
+    /// What is said once `new` has been said after `before`; what is said to be empty is nothing.
+    pub(crate) fn said(new: Option<&Self>, before: Option<&Self>) -> Option<Box<Self>> {
+        let description = new.and_then(|new| new.description.as_ref());
+        let description = description.or(before.and_then(|before| before.description.as_ref()));
+        let labels = new.and_then(|new| new.labels.as_ref());
+        let labels = labels.or(before.and_then(|before| before.labels.as_ref()));
+        let about = Self {
+            description: description.filter(|text| !text.is_empty()).cloned(),
+            labels: labels.filter(|labels| !labels.is_empty()).cloned(),
+        };
+        (about != Self::default()).then(|| Box::new(about))
+    }
 }
 
 /// How a value was given: DC/OS shows text as JSON and bytes as they are.

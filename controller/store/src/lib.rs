@@ -57,7 +57,7 @@ pub mod share;
 pub mod store;
 
 pub use backend::{AnyBackend, Backend, BackendError};
-pub use head::{ContentType, Meta, SealHeadError};
+pub use head::{About, ContentType, Meta, SealHeadError};
 pub use keyring::Keyring;
 pub use location::{Access, Location, OpenLocationError, ParseLocationError};
 pub use name::{ObjectKind, ObjectName};
@@ -74,7 +74,7 @@ pub use secret::{MAX_VALUE_BYTES, Value};
 pub use shamir::CombineError;
 pub use share::{ParseShareError, Share};
 pub use store::{
-    AccessError, Config, DeleteError, Entry, InitializeError, Initialized, ListError,
+    AccessError, Config, DeleteError, Entry, InitializeError, Initialized, ListError, Listing,
     NamespaceError, Precondition, ReadError, RekeyError, RetireError, RewrapError, Rewrapped,
     RotateError, Secret, Standing, Store, SweepError, Term, UnsealError, Verified, VerifyError,
     WriteError,

@@ -98,6 +98,11 @@ impl ObjectName {
     pub(crate) fn head_of(&self) -> Self {
         Self(self.0.split('.').next().unwrap_or_default().into())
     }
+
+    /// The number of a version; `None` for other kinds.
+    pub(crate) fn version_number(&self) -> Option<u64> {
+        self.0.split('.').nth(1)?.parse().ok()
+    }
 }
 
 impl fmt::Display for ObjectName {
@@ -218,7 +223,8 @@ mod tests {
                     .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'.')
             );
         }
-        assert_eq!(version.head_of(), head);
+        assert_eq!((version.head_of(), version.version_number()), (head.clone(), Some(u64::MAX)));
+        assert_eq!(head.version_number(), None);
         assert!(head.as_str().len() <= 63);
     }
 

@@ -156,7 +156,7 @@ pub enum KeyProblem {
     #[error("the key was made in the future: compare the clocks")]
     Future,
     /// No packets, or broken ones.
-    #[error("it is malformed: {0}")]
+    #[error("it is no OpenPGP key, or a damaged one: {0}")]
     Malformed(String),
     /// No part of the key says that it encrypts, by an algorithm that is known here.
     #[error("no part of the key is for encryption with RSA (2048 bits and more) or ECDH")]

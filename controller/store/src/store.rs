@@ -31,6 +31,11 @@
 //! is under way, so [`Store::sweep`] changes the head, even if only its sequence, before it removes
 //! the object: that writer then fails at its second step and starts again with a new object.
 //!
+//! Where there is no head at all, nobody can tell such an object from the versions of a head that was
+//! removed past the store. These are the last copy of a secret that nobody has deleted: the sweep
+//! removes nothing there, nor what a head of so few versions cannot have had. A deletion leaves a
+//! tombstone, so only what was deleted, or never acknowledged, is ever destroyed.
+//!
 //! The keyring is one object and changes by compare-and-swap as well, root key, shares and terms
 //! together. Another replica goes on with the keyring that it has and asks for the newer one when it
 //! meets a term that it does not know; why none of its writes is lost when a term ends, the module
@@ -45,6 +50,7 @@
 //! comparison of store and audit log.
 
 use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::backend::Backend;
@@ -88,6 +94,7 @@ mod write;
 pub struct Store<B> {
     backend: B,
     config: Config,
+    keep_versions: AtomicUsize,
     state: Mutex<State>,
     heads: Mutex<Heads>,
     versions: Mutex<Versions>,
@@ -100,7 +107,7 @@ pub struct Store<B> {
 pub struct Config {
     /// How many bytes of ciphertext are kept in memory for hot reads.
     pub cache_bytes: usize,
-    /// How many versions of a secret are kept.
+    /// How many versions of a secret are kept, until [`Store::keep_versions`] says something else.
     pub keep_versions: NonZeroUsize,
     /// The largest value in bytes; at most [`MAX_VALUE_BYTES`], which a larger number means.
     pub max_value_bytes: usize,
@@ -136,6 +143,7 @@ impl<B: Backend> Store<B> {
         Self {
             versions: Mutex::new(Versions::new(config.cache_bytes)),
             backend,
+            keep_versions: AtomicUsize::new(config.keep_versions.get()),
             config,
             heads: Mutex::default(),
             owners: Mutex::default(),
@@ -147,6 +155,11 @@ impl<B: Backend> Store<B> {
     /// The back end.
     pub fn backend(&self) -> &B {
         &self.backend
+    }
+
+    /// Keeps so many versions of each secret that is written from now on.
+    pub fn keep_versions(&self, count: NonZeroUsize) {
+        self.keep_versions.store(count.get(), Ordering::Relaxed);
     }
 
     fn lock_state(&self) -> MutexGuard<'_, State> {
@@ -191,6 +204,30 @@ pub struct Entry {
     pub path: SecretPath,
     /// Its version, from 1.
     pub version: u64,
+}
+
+/// What a list has found.
+#[derive(Debug)]
+pub struct Listing {
+    /// The secrets, by path.
+    pub entries: Vec<Entry>,
+    /// Heads that do not open, or are older than what was seen: each may be that of a secret which
+    /// belongs into the list. [`AccessError::record`] names them.
+    pub unreadable: Vec<AccessError>,
+}
+
+impl Listing {
+    /// The secrets, if these are all.
+    ///
+    /// # Errors
+    ///
+    /// [`ListError::Access`] with the first head that does not open.
+    pub fn complete(self) -> Result<Vec<Entry>, ListError> {
+        match self.unreadable.into_iter().next() {
+            None => Ok(self.entries),
+            Some(error) => Err(error.into()),
+        }
+    }
 }
 
 /// What must be true of a secret for a write to happen.

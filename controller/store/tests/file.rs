@@ -26,7 +26,7 @@ fn path(text: &str) -> SecretPath {
 }
 
 fn meta() -> Meta {
-    Meta { author: "ada".to_owned(), content_type: ContentType::Binary, created: 1000 }
+    Meta { author: "ada".to_owned(), content_type: ContentType::Binary, created: 1000, about: None }
 }
 
 async fn open(file: &Path) -> Store<FileBackend> {
@@ -77,7 +77,7 @@ async fn what_was_written_is_there_after_a_restart() {
     let old = store.read(&path("shop/db"), Some(1)).await.ok().unwrap();
     assert_eq!(old.value.expose_secret(), b"one");
     assert_eq!(get(&store, "shop/gone").await, None);
-    assert_eq!(store.list(None).await.unwrap().len(), 1);
+    assert_eq!(store.list(None).await.unwrap().entries.len(), 1);
 }
 
 #[tokio::test]

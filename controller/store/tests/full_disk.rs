@@ -14,8 +14,8 @@ use tempfile::TempDir;
 
 use watchword_store::backend::file::FileBackend;
 use watchword_store::{
-    AccessError, BackendError, Precondition, ReadError, SecretPath, Store, Value, WriteError,
-    conformance,
+    AccessError, Backend, BackendError, ObjectName, Precondition, ReadError, SecretPath, Store,
+    Value, WriteError, conformance,
 };
 
 /// A disk of its own, unmounted when dropped.
@@ -53,7 +53,7 @@ async fn check(store: &Store<FileBackend>, written: &[(SecretPath, u8)]) {
         let secret = store.read(path, None).await.unwrap_or_else(|e| panic!("`{path}`: {e:?}"));
         assert!(secret.value.expose_secret() == vec![*byte; 100_000], "`{path}` is whole");
     }
-    for entry in store.list(None).await.unwrap() {
+    for entry in store.list(None).await.unwrap().complete().unwrap() {
         assert!(store.read(&entry.path, None).await.is_ok(), "what is listed can be read");
     }
 }
@@ -91,10 +91,21 @@ async fn fill_and_go_on(file: &Path) {
     check(&store, &written).await;
     assert!(matches!(store.read(&more, None).await, Err(ReadError::NotFound { .. })));
 
-    // The same after a restart of the process.
+    // The same after a restart of the process; also of single objects, of which a write needs two.
+    let mut objects = Vec::new();
+    for number in 0..4 {
+        let name = ObjectName::parse(&format!("{number:056x}.1.{number:016x}")).unwrap();
+        if store.backend().create(&name, &[0; 5000]).await.is_ok() {
+            objects.push(name);
+        }
+    }
     drop(store);
     let store = open(file).await;
     check(&store, &written).await;
+    for name in objects {
+        assert!(store.backend().get(&name).await.unwrap().is_some(), "`{name}` was acknowledged");
+        store.backend().delete(&name, None).await.ok();
+    }
 }
 
 #[tokio::test]

@@ -121,15 +121,7 @@ impl LocalNode {
     ///
     /// If there is no such process.
     pub fn signal(&self, pod: &str, program: &str, signal: &str) -> Result<()> {
-        let proc = format!("/proc/{}/root/proc", self.record.init.pid);
-        let is_it = |process: &Process| {
-            let name = fs::read_to_string(format!("{proc}/{}/root/etc/hostname", process.pid));
-            process.command_line.starts_with(program.as_bytes())
-                && name.is_ok_and(|name| name.trim() == pod)
-        };
-        let processes = self.processes()?;
-        let process = processes.iter().find(|process| is_it(process));
-        let pid = process.with_context(|| format!("`{pod}` runs no `{program}`"))?.pid;
+        let pid = self.process(pod, program)?;
         let sent = node::inside(&self.record, "kill")
             .args([format!("-{signal}"), pid.to_string()])
             .status()
@@ -138,6 +130,29 @@ impl LocalNode {
             bail!("cannot send SIG{signal} to `{pod}`");
         }
         Ok(())
+    }
+
+    /// The root folder, as this machine sees it, of the process of a pod that runs `program`: its
+    /// volumes are below it, those in memory too.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such process.
+    pub fn root_of(&self, pod: &str, program: &str) -> Result<PathBuf> {
+        let pid = self.process(pod, program)?;
+        Ok(PathBuf::from(format!("/proc/{}/root/proc/{pid}/root", self.record.init.pid)))
+    }
+
+    fn process(&self, pod: &str, program: &str) -> Result<u32> {
+        let proc = format!("/proc/{}/root/proc", self.record.init.pid);
+        let is_it = |process: &Process| {
+            let name = fs::read_to_string(format!("{proc}/{}/root/etc/hostname", process.pid));
+            process.command_line.starts_with(program.as_bytes())
+                && name.is_ok_and(|name| name.trim() == pod)
+        };
+        let processes = self.processes()?;
+        let process = processes.iter().find(|process| is_it(process));
+        Ok(process.with_context(|| format!("`{pod}` runs no `{program}`"))?.pid)
     }
 
     /// The CPU time that the threads of a process have taken so far, those that have ended excepted.

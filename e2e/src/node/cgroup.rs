@@ -2,11 +2,12 @@
 //!
 //! It becomes the kubelet's `cgroupRoot`. Never the root itself: a kubelet takes every pod group
 //! below its root that it does not know for an orphan, kills what runs in it and removes it. So
-//! each cluster has a group named `ww-<pid of its holder>`, in every hierarchy of version 1 or in
-//! the one of version 2.
+//! each cluster has a group named `ww-<pid of its holder>-<number>`, in every hierarchy of version 1
+//! or in the one of version 2. The number is for a holder of several clusters, such as a test.
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, Result};
 
@@ -35,9 +36,10 @@ pub(crate) struct ControlGroup {
 }
 
 impl ControlGroup {
-    /// Makes the group of the holder, which is this process.
+    /// Makes another group of the holder, which is this process.
     pub(crate) fn create(holder: &ProcessIdentity) -> Result<Self> {
-        let name = format!("{PREFIX}{}", holder.pid);
+        static MADE: AtomicU32 = AtomicU32::new(0);
+        let name = name(holder.pid, MADE.fetch_add(1, Ordering::Relaxed));
         let version = Version::of_host();
         match version {
             Version::V1 => {
@@ -77,10 +79,7 @@ pub(crate) fn sweep() -> Vec<String> {
     for hierarchy in all_hierarchies().unwrap_or_default() {
         for group in folders(&hierarchy) {
             let Some(name) = group.file_name().and_then(|name| name.to_str()) else { continue };
-            let Some(pid) = name.strip_prefix(PREFIX).and_then(|pid| pid.parse::<i32>().ok())
-            else {
-                continue;
-            };
+            let Some(pid) = holder_of(name) else { continue };
             let gone = !ProcessIdentity::of(pid).is_ok_and(|holder| holder.is_alive());
             // A group that still has processes refuses to go, and that is right.
             if gone && remove_tree(&group).is_ok() {
@@ -91,6 +90,17 @@ pub(crate) fn sweep() -> Vec<String> {
     swept.sort();
     swept.dedup();
     swept
+}
+
+fn name(holder: i32, number: u32) -> String {
+    format!("{PREFIX}{holder}-{number}")
+}
+
+/// The pid in the name of a group of ours.
+fn holder_of(name: &str) -> Option<i32> {
+    let (pid, number) = name.strip_prefix(PREFIX)?.split_once('-')?;
+    number.parse::<u32>().ok()?;
+    pid.parse().ok()
 }
 
 fn all_hierarchies() -> Result<Vec<PathBuf>> {
@@ -175,6 +185,15 @@ mod tests {
         let wanted = missing("cpuset cpu io memory pids\n", "cpu memory\n");
 
         assert_eq!(wanted, ["cpuset", "io", "pids"]);
+    }
+
+    #[test]
+    fn clusters_of_one_holder_share_no_group_and_are_known_as_its_own() {
+        assert_ne!(name(7, 0), name(7, 1));
+        assert_eq!(holder_of(&name(7, 1)), Some(7));
+        for other in ["ww-", "ww-x-1", "ww-7-", "ww-7-x", "kubepods-7-1"] {
+            assert_eq!(holder_of(other), None, "{other}");
+        }
     }
 
     #[test]

@@ -1,7 +1,6 @@
 //! Whoever keeps the share of a store: initialises it, unseals it, and looks at each replica.
 
 use std::sync::{Mutex, PoisonError};
-use std::time::SystemTime;
 
 use anyhow::{Context, Result, bail, ensure};
 use k8s_openapi::api::coordination::v1::Lease;
@@ -15,11 +14,11 @@ use watchword_e2e::watchword::LIMIT;
 use watchword_e2e::{Cluster, wait_for};
 use watchword_store::openpgp::PrivateKey;
 
-/// A person with all rights, and the private key that the share is encrypted to.
+/// A person with all rights, and the private key that the one share is encrypted to.
 pub(crate) struct Keeper {
     client: Client,
-    /// Armoured: one for each share.
-    private_keys: Mutex<Vec<String>>,
+    /// Armoured.
+    private_key: Mutex<String>,
     store: Https,
     token: String,
 }
@@ -34,25 +33,16 @@ pub(crate) struct Replica {
 impl Keeper {
     /// Initialises a new store with nothing given.
     pub(crate) async fn initialize(cluster: &Cluster) -> Result<Self> {
-        let (keeper, answer) = Self::initialize_with(cluster, &json!({})).await?;
-        keeper.has_another_key(&answer)?;
-        Ok(keeper)
-    }
-
-    /// Initialises a new store whose two shares, both needed, are for two OpenPGP keys.
-    pub(crate) async fn initialize_for_two(cluster: &Cluster) -> Result<Self> {
-        let now = SystemTime::UNIX_EPOCH.elapsed()?.as_secs().try_into()?;
-        let pairs = ["one", "two"].map(|name| PrivateKey::generate(name, now));
-        let (mut armors, mut keys) = (Vec::new(), Vec::new());
-        for pair in pairs {
-            let pair = pair?;
-            armors.push(pair.to_armor()?.to_string());
-            keys.push(pair.public(now)?.to_base64());
-        }
-        let split = json!({"shares": 2, "threshold": 2, "pgp_keys": keys});
-        let (keeper, answer) = Self::initialize_with(cluster, &split).await?;
-        ensure!(answer["pgp_private_key"].is_null(), "no pair was to be made: {answer}");
-        *keeper.private_keys.lock().unwrap_or_else(PoisonError::into_inner) = armors;
+        let keeper = Self::of(cluster).await?;
+        let answer = wait_for("the store to be initialised", LIMIT, async || {
+            let answer = keeper.ask("PUT", "init/default", &json!({})).await?;
+            // No replica may lead yet, or it is making a pair.
+            ensure!(answer.status != 503, "{}", answer.text());
+            Ok::<_, anyhow::Error>(answer)
+        })
+        .await?;
+        ensure!(answer.status == 200, "{}: {}", answer.status, answer.text());
+        keeper.has_another_key(&answer.json())?;
         Ok(keeper)
     }
 
@@ -72,21 +62,7 @@ impl Keeper {
         namespace.apply(&binding.to_string()).await?;
         let token = namespace.token(cluster.client(), "keeper", None, None).await?;
         let store = cluster.https("store").await?;
-        Ok(Self { client: cluster.client(), private_keys: Mutex::default(), store, token })
-    }
-
-    async fn initialize_with(cluster: &Cluster, split: &Value) -> Result<(Self, Value)> {
-        let keeper = Self::of(cluster).await?;
-        let answer = wait_for("the store to be initialised", LIMIT, async || {
-            let answer = keeper.ask("PUT", "init/default", split).await?;
-            // No replica may lead yet, or it is making a pair.
-            ensure!(answer.status != 503, "{}", answer.text());
-            Ok::<_, anyhow::Error>(answer)
-        })
-        .await?;
-        ensure!(answer.status == 200, "{}: {}", answer.status, answer.text());
-        let answer = answer.json();
-        Ok((keeper, answer))
+        Ok(Self { client: cluster.client(), private_key: Mutex::default(), store, token })
     }
 
     /// Takes the private key out of the answer to `init` or `rekey`.
@@ -98,23 +74,16 @@ impl Keeper {
 
     /// Takes a private key, armoured.
     pub(crate) fn takes_key(&self, armor: &str) {
-        let mut private_keys = self.private_keys.lock().unwrap_or_else(PoisonError::into_inner);
-        *private_keys = vec![armor.to_owned()];
+        *self.private_key.lock().unwrap_or_else(PoisonError::into_inner) = armor.to_owned();
     }
 
-    /// The first share, from what everybody who may ask is given, and the private key.
+    /// The one share, from what everybody who may ask is given, and the private key.
     pub(crate) async fn share(&self) -> Result<String> {
-        self.nth_share(0).await
-    }
-
-    /// Another share.
-    pub(crate) async fn nth_share(&self, index: usize) -> Result<String> {
         let init = self.ask("GET", "init/default", &Value::Null).await?.json();
-        let hex = init["keys"][index].as_str().with_context(|| init.to_string())?;
+        let hex = init["keys"][0].as_str().with_context(|| init.to_string())?;
         let message: Result<Vec<u8>, _> =
             (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16)).collect();
-        let armors = self.private_keys.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let armor = armors.get(index).context("no such private key")?;
+        let armor = self.private_key.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let share = PrivateKey::parse(armor.as_bytes())?.decrypt(&message?, None)?;
         Ok(String::from_utf8(share.to_vec())?)
     }
@@ -237,8 +206,8 @@ impl Keeper {
     }
 
     /// Gives a share to one replica, and returns how many have been given since.
-    pub(crate) async fn give(&self, replica: &Replica, index: usize) -> Result<Value> {
-        let share = json!({"key": self.nth_share(index).await?});
+    pub(crate) async fn give(&self, replica: &Replica, share: &str) -> Result<Value> {
+        let share = json!({"key": share});
         let answer = self.ask_at(replica, "PUT", "unseal/default", &share).await?;
         ensure!(answer.status == 200, "{}: {}", answer.status, answer.text());
         Ok(answer.json())

@@ -137,6 +137,14 @@ impl Error {
             return Some(refusal.way_to_open().to_owned());
         }
         match (refusal.status, &self.action) {
+            (StatusCode::NOT_FOUND, _) if refusal.message.contains("no such store") => {
+                Some("leave --store-id out".to_owned())
+            }
+            (StatusCode::BAD_REQUEST, Action::Unseal(_))
+                if refusal.message.contains("not initiali") =>
+            {
+                Some(NEW_STORE.to_owned())
+            }
             (StatusCode::UNAUTHORIZED, _) => {
                 Some("a token may have expired; `kubectl auth whoami` says who you are".to_owned())
             }

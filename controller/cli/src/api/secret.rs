@@ -4,7 +4,7 @@
 //! GET    /secrets/v1/secret/STORE/PATH                 200 bytes; the version is the ETag
 //! GET    /secrets/v1/secret/STORE/PATH?version=N       200 the same of an older version
 //! GET    /secrets/v1/secret/STORE/PATH?versions=true   200 {"versions":[{"version":1,"created":"…","author":"…"}]}
-//! GET    /secrets/v1/secret/STORE/DIRECTORY?list=true  200 {"array":["a","b/c"]}
+//! GET    /secrets/v1/secret/STORE/DIRECTORY?list=true  200 {"array":["a","b/c"]}, and "unreadable" if there are such records
 //! PUT    /secrets/v1/secret/STORE/PATH                 201, 409 when there is one
 //! PATCH  /secrets/v1/secret/STORE/PATH                 204, 404 when there is none
 //! PATCH  /secrets/v1/secret/STORE/PATH?rollback=N      204
@@ -92,16 +92,18 @@ impl Store {
         Ok(Opened { value: answer.into_body(), version })
     }
 
-    /// Lists all secrets below `directory`, by names relative to it.
-    pub(crate) async fn list(&mut self, directory: &Directory) -> Result<Vec<SecretName>, Error> {
+    /// Lists all secrets below `directory`, by names relative to it; and the records that do not
+    /// open, each of which may be one more.
+    pub(crate) async fn list(
+        &mut self,
+        directory: &Directory,
+    ) -> Result<(Vec<SecretName>, Vec<String>), Error> {
         let action = Action::List(directory.clone());
         let path = format!("{}?list=true", self.secret(directory.path()));
-        let names: Names = self.ask_json(action.clone(), Call::get(path)).await?;
-        names
-            .array
-            .into_iter()
-            .map(|name| name.parse().map_err(|_| Error::new(&action, Cause::Name)))
-            .collect()
+        let Names { array, unreadable } = self.ask_json(action.clone(), Call::get(path)).await?;
+        let names = array.into_iter();
+        let names = names.map(|name| name.parse().map_err(|_| Error::new(&action, Cause::Name)));
+        Ok((names.collect::<Result<_, _>>()?, unreadable))
     }
 
     /// Lists the versions of a secret that the store keeps.
@@ -179,6 +181,8 @@ pub(crate) struct Version {
 #[derive(Deserialize)]
 struct Names {
     array: Vec<String>,
+    #[serde(default)]
+    unreadable: Vec<String>,
 }
 
 #[derive(Deserialize)]

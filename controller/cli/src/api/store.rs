@@ -23,7 +23,8 @@
 
 use std::{fs::File, io::Write};
 
-use http::Method;
+use http::{HeaderValue, Method, header::EXPECT};
+use indicatif::ProgressBar;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
@@ -136,9 +137,15 @@ impl Store {
     }
 
     /// Brings a backup of this length into a new store.
-    pub(crate) async fn restore(&mut self, backup: File, length: u64) -> Result<(), Error> {
-        let body = Some((BYTES, RequestBody::file(backup, length)));
-        let call = Call { body, ..Call::put(self.path("restore")) };
+    pub(crate) async fn restore(
+        &mut self,
+        backup: File,
+        length: u64,
+        bar: ProgressBar,
+    ) -> Result<(), Error> {
+        let body = Some((BYTES, RequestBody::file(backup, length, bar)));
+        let expect = Some((EXPECT, HeaderValue::from_static("100-continue")));
+        let call = Call { body, condition: expect, ..Call::put(self.path("restore")) };
         self.ask(Action::Restore(self.id.clone()), call).await.map(drop)
     }
 

@@ -15,7 +15,7 @@ use crate::{
     api::{Directory, Opened, Store, Version},
     args::{ReachArgs, SecretArgs, SecretCommand, StoreIdArgs},
     connect::connect,
-    output::{Output, WriteError},
+    output::{Output, Told, WriteError},
 };
 
 pub(super) async fn run(args: SecretArgs, output: &mut Output) -> anyhow::Result<()> {
@@ -39,7 +39,7 @@ pub(super) async fn run(args: SecretArgs, output: &mut Output) -> anyhow::Result
         }
         SecretCommand::List { path, store, json } => {
             let mut store = reached(reach, store).await?;
-            let names = store.list(&path).await?;
+            let (names, unreadable) = store.list(&path).await?;
             if json.is_wanted() {
                 output.json(&names.iter().map(SecretName::as_str).collect::<Vec<_>>())?;
             } else if output.terminal && (1..=MAX_TABLE_ROWS).contains(&names.len()) {
@@ -47,6 +47,11 @@ pub(super) async fn run(args: SecretArgs, output: &mut Output) -> anyhow::Result
                 print_table(&names, newest, output)?;
             } else {
                 names.iter().try_for_each(|name| output.line(name.as_str()))?;
+            }
+            if !unreadable.is_empty() {
+                let message = "the list may lack secrets, because records do not open";
+                output.error(&format!("{message}: {}", unreadable.join(", ")), Some(VERIFY));
+                return Err(Told.into());
             }
         }
         SecretCommand::Rollback { path, version, if_version, store } => {
@@ -86,16 +91,21 @@ fn print_value(opened: &Opened, output: &mut Output) -> Result<(), WriteError> {
 }
 
 /// The newest version of each secret, as far as the store tells: a person who may list secrets need
-/// not be one who may read them, and still gets the list.
+/// not be one who may read them, and still gets the list. A few refusals are enough to know: each has
+/// a line in the audit log, and whoever has too many is told to wait.
 async fn newest(
     store: &mut Store,
     directory: &Directory,
     names: &[SecretName],
 ) -> Vec<Option<Version>> {
     let mut newest = Vec::with_capacity(names.len());
+    let mut refusals = 0;
     for name in names {
-        let versions = match directory.join(name) {
-            Some(secret) => store.versions(&secret).await.unwrap_or_default(),
+        let versions = match directory.join(name).filter(|_| refusals < MAX_REFUSALS) {
+            Some(secret) => store.versions(&secret).await.unwrap_or_else(|_| {
+                refusals += 1;
+                Vec::new()
+            }),
             None => Vec::new(),
         };
         newest.push(versions.into_iter().max_by_key(|version| version.version));
@@ -164,8 +174,13 @@ struct WrittenAnswer<'a> {
     base64: Option<&'a str>,
 }
 
+const VERIFY: &str = "`watchword store verify` says what is wrong with them";
+
 /// What a table says where the store said nothing.
 const UNKNOWN: &str = "-";
+
+/// How often a table asks for what it is not told.
+const MAX_REFUSALS: usize = 3;
 
 /// The most names that a table has: each costs a request, and nobody reads more.
 const MAX_TABLE_ROWS: usize = 100;

@@ -242,6 +242,9 @@ impl ClusterError {
             Self::Refused { status: Some(StatusCode::UNAUTHORIZED), .. } => {
                 Some("`kubectl auth whoami` shows whether kubectl knows you".to_owned())
             }
+            Self::Refused { status: None, .. } | Self::TimedOut => {
+                Some("`kubectl cluster-info` shows whether kubectl reaches the cluster".to_owned())
+            }
             Self::Refused { status: Some(StatusCode::FORBIDDEN), .. } => Some(
                 "the way leads through a port-forward; who may not have one can use --address"
                     .to_owned(),

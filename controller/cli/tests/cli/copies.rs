@@ -20,7 +20,12 @@ fn store_in(file: &Path) -> String {
         let share = key.split(SealConfig::default()).unwrap()[0].to_hex().to_string();
         store.initialize(&key, &Custody::default(), 0).await.unwrap();
         store.unseal(key).await.unwrap();
-        let meta = Meta { author: "ann".into(), content_type: ContentType::Binary, created: 0 };
+        let meta = Meta {
+            author: "ann".into(),
+            content_type: ContentType::Binary,
+            created: 0,
+            about: None,
+        };
         let value = Value::new(b"of the shop".to_vec());
         let path = "shop/db".parse().unwrap();
         store.write(&path, &value, &meta, Precondition::Create).await.unwrap();
@@ -104,6 +109,7 @@ fn a_restoration_sends_what_was_checked_and_nothing_else() {
 
     assert_eq!((refused.status, sent), (1, 0), "{refused:?}");
     assert_eq!(restored.status, 0, "{restored:?}");
+    assert_eq!(store.only_request().header(http::header::EXPECT), "100-continue");
     assert!(store.state().seal.archive == backup);
     assert_eq!(store.only_request().header(http::header::CONTENT_TYPE), "application/octet-stream");
 }

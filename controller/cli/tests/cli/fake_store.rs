@@ -41,6 +41,8 @@ pub(crate) struct State {
     pub(crate) secrets: BTreeMap<String, Vec<Vec<u8>>>,
     pub(crate) requests: Vec<Asked>,
     pub(crate) sealed: bool,
+    /// Whether nobody may see versions, as who may list and not read.
+    pub(crate) lists_only: bool,
     pub(crate) seal: Seal,
     /// What every request gets, instead of an answer: status and body.
     pub(crate) refusal: Option<(u16, String)>,
@@ -174,6 +176,7 @@ impl State {
         let (name, query) = rest.split_once('?').unwrap_or((rest, ""));
         match (asked.method.as_str(), query) {
             ("GET", "list=true") => respond_json(200, &json!({"array": self.below(name)})),
+            ("GET", "versions=true") if self.lists_only => refuse(403, "denied", "no right"),
             ("GET", "versions=true") => self.versions(name),
             ("GET", _) => self.read(name, query),
             ("PATCH" | "DELETE", _) if !self.is_newest(name, asked) => {

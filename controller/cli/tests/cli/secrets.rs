@@ -172,6 +172,23 @@ fn a_list_for_programs_is_names_only() {
 }
 
 #[test]
+fn a_list_that_may_lack_secrets_says_so_and_fails() {
+    let store = FakeStore::start();
+    let ann = Person::at(&store);
+    let answer = r#"{"array":["db"],"unreadable":["3f1d0c9a"]}"#;
+    store.state().refusal = Some((200, answer.to_owned()));
+
+    let list = ann.runs(&["secret", "list", "shop"]);
+
+    assert_eq!((list.status, list.stdout.as_slice()), (1, &b"db\n"[..]));
+    assert_eq!(
+        list.stderr,
+        "error: the list may lack secrets, because records do not open: 3f1d0c9a\n\n\
+         hint: `watchword store verify` says what is wrong with them\n"
+    );
+}
+
+#[test]
 fn what_is_deleted_is_gone() {
     let store = FakeStore::start();
     let ann = Person::at(&store);

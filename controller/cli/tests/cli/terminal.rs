@@ -70,6 +70,36 @@ fn who_gives_up_gets_the_terminal_back() {
     assert!(tcgetattr(&kept).unwrap().local_modes.contains(LocalModes::ECHO));
 }
 
+#[test]
+fn a_table_is_not_paid_for_with_a_refusal_for_each_secret() {
+    let store = FakeStore::start();
+    store.state().lists_only = true;
+    for number in 0..20 {
+        store.hold(&format!("shop/{number}"), b"v");
+    }
+    let ann = Person::at(&store);
+    let (mut person, terminal) = terminal();
+
+    let mut child = ann.command(&["secret", "list"]).stdout(terminal).spawn().unwrap();
+    let mut shown = Vec::new();
+    read_until(&mut person, &mut shown, b"shop/9");
+    let status = child.wait().unwrap();
+
+    assert_eq!(status.code(), Some(0));
+    assert!(String::from_utf8_lossy(&shown).contains("shop/19 "), "all of them are listed");
+    assert_eq!(store.state().requests.len(), 4, "the list, and three refusals");
+}
+
+/// Both ends of a new terminal: a person's and a program's.
+fn terminal() -> (File, File) {
+    let person: File = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap().into();
+    grantpt(&person).unwrap();
+    unlockpt(&person).unwrap();
+    let name = ptsname(&person, Vec::new()).unwrap();
+    let program = File::options().read(true).write(true).open(name.to_str().unwrap()).unwrap();
+    (person, program)
+}
+
 /// Reads what the terminal shows, up to a text.
 fn read_until(terminal: &mut File, shown: &mut Vec<u8>, text: &[u8]) {
     let mut piece = [0; 256];

@@ -20,6 +20,7 @@ use crate::chain::Chain;
 use crate::serve::audit::{Decision, Event, decision};
 use crate::serve::authenticate::Person;
 use crate::serve::failure::Failure;
+use crate::serve::secrets_api::explain;
 use crate::serve::{Service, authorize, report};
 
 mod init;
@@ -122,11 +123,14 @@ pub(in crate::serve) async fn perform(
 ) -> Result<Reply, Failure> {
     let (event, verb) = (operation.event(), operation.verb());
     let only_looks = matches!(operation, Operation::RekeyStatus | Operation::RotateStatus);
+    let is_seal = matches!(operation, Operation::Seal);
     let record = |decision, failure: Option<&Failure>| {
         let event = if only_looks { Event::Status } else { event };
-        service.record_person(person, event, decision, (None, None), failure)
+        let written = service.record_person(person, event, decision, (None, None), failure);
+        // A log that cannot be written to must not keep the store open: who fills it up could.
+        if is_seal { Ok(()) } else { written }
     };
-    let outcome = async {
+    let mut outcome = async {
         authorize::administer(service, person, verb).await?;
         let _alone = service.seal.leading.ceremony.lock().await;
         if !only_looks {
@@ -136,6 +140,9 @@ pub(in crate::serve) async fn perform(
         carry_out(service, person, operation).await
     }
     .await;
+    if let Err(failure) = &mut outcome {
+        explain(service, failure).await;
+    }
     match &outcome {
         Ok(_) => record(Decision::Allowed, None)?,
         Err(failure) => record(decision(failure), Some(failure))?,

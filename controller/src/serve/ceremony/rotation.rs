@@ -134,6 +134,8 @@ async fn go_on(service: &Service) -> Result<(), String> {
         let retired = service.store.retire().await;
         let retired = retired.map_err(|error| failed(service, Event::Retire, &error))?;
         written(service.record(&about(Event::Retire, Subject::Store {})))?;
+        // Whoever hears that it is done finds no replica that still has them.
+        super::lead::others_follow(service).await;
         info!(?retired, "destroyed the older terms");
     }
     // Another rotation that began meanwhile has work of its own: only what was seen is done.

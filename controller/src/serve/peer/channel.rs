@@ -12,12 +12,8 @@ use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
-use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::Api;
-use kube::{Client, Resource};
-use serde::de::DeserializeOwned;
 use watchword_core::claim::controller_of;
 use watchword_crds::names;
 use watchword_protocol::ErrorCode;
@@ -31,6 +27,7 @@ use crate::serve::audit::{Decision, Entry, Event, Subject, cause, decision};
 use crate::serve::authenticate;
 use crate::serve::ceremony::lead;
 use crate::serve::ceremony::operation::{Reply, WireReply};
+use crate::serve::evidence;
 use crate::serve::failure::{self, Failure};
 use crate::serve::{Service, detached, unseal};
 
@@ -86,14 +83,14 @@ async fn admit(
     if claim.namespace != namespace || claim.service_account != names::STORE {
         return Err(refused());
     }
-    let pod: Option<Pod> = find(client, namespace, &claim.pod).await?;
+    let pod: Option<Pod> = evidence::get(client, namespace, &claim.pod).await?;
     let owner = pod.as_ref().and_then(|pod| controller_of(&pod.metadata));
     let replica_set: Option<ReplicaSet> = match owner {
         None => None,
-        Some(owner) => find(client, namespace, &owner.name).await?,
+        Some(owner) => evidence::get(client, namespace, &owner.name).await?,
     };
-    let deployment: Option<Deployment> = find(client, namespace, names::STORE).await?;
-    let own: Option<Pod> = find(client, namespace, peers.own()).await?;
+    let deployment: Option<Deployment> = evidence::get(client, namespace, names::STORE).await?;
+    let own: Option<Pod> = evidence::get(client, namespace, peers.own()).await?;
     let own_image = own.as_ref().and_then(|pod| pod.spec.as_ref()).and_then(image);
     let evidence = Evidence {
         address,
@@ -196,19 +193,6 @@ async fn forward(
         Ok(Json(reply.unwrap_or_else(Reply::from).to_wire()))
     })
     .await
-}
-
-async fn find<K>(client: &Client, namespace: &str, name: &str) -> Result<Option<K>, Failure>
-where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-        + DeserializeOwned
-        + Clone
-        + std::fmt::Debug,
-{
-    let api: Api<K> = Api::namespaced(client.clone(), namespace);
-    api.get_opt(name)
-        .await
-        .map_err(|error| Failure::unavailable("cannot ask the API server about the pod", &error))
 }
 
 fn refused() -> Failure {

@@ -4,6 +4,7 @@
 //! A backup that breaks off breaks the connection off, and its last bytes are missing: nobody takes
 //! it for whole. A restore goes into a store that is not initialised, and counts once its last
 //! object is there; one that breaks off can be repeated. One of either runs at a time in a replica.
+//! Both may take as long as they move on.
 
 use std::io;
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures::channel::mpsc::{self, SendError, Sender};
-use futures::{SinkExt, future};
+use futures::{SinkExt, StreamExt, future};
 use tokio::sync::OwnedSemaphorePermit;
 use tracing::warn;
 use watchword_protocol::ErrorCode;
@@ -28,6 +29,7 @@ use crate::listen::Patience;
 use crate::serve::audit::{self, Decision, Event};
 use crate::serve::authenticate::{self, Person};
 use crate::serve::authorize::{self, AdminVerb};
+use crate::serve::place::Filling;
 use crate::serve::{Failure, Service, detached};
 
 /// `GET /secrets/v1/backup/{store}`
@@ -97,14 +99,15 @@ pub(super) async fn restore(
         Ok(place) => place,
         Err(failure) => {
             record(&service, &person, Event::Restore, Err(&failure))?;
-            discard(body).await;
+            // Who waits for a word before sending gigabytes has it now.
+            if !parts.headers.contains_key(header::EXPECT) {
+                discard(body).await;
+            }
             return Err(failure);
         }
     };
-    if let Some(patience) = parts.extensions.get::<Patience>() {
-        patience.extend(RESTORE_LIMIT);
-    }
-    detached(read(service, person, body, place)).await
+    let patience = parts.extensions.get::<Patience>().cloned();
+    detached(read(service, person, body, patience, place)).await
 }
 
 async fn may_restore(
@@ -119,20 +122,27 @@ async fn may_restore(
         let message = "the Content-Type of a backup must be application/octet-stream";
         return Err(Failure::new(ErrorCode::BadRequest, message));
     }
-    match stores::is_initialized(service).await? {
-        true => Err(read_failure(&ReadArchiveError::AlreadyInitialized)),
-        false => take_place(service),
+    if stores::is_initialized(service).await? {
+        return Err(read_failure(&ReadArchiveError::AlreadyInitialized));
     }
+    let claimed = service.place.claim(service.settings().as_deref(), Filling::Copy).await;
+    claimed.map_err(|error| error.failure())?;
+    take_place(service)
 }
 
 async fn read(
     service: Arc<Service>,
     person: Arc<Person>,
     body: Body,
+    patience: Option<Patience>,
     _place: Place,
 ) -> Result<StatusCode, Failure> {
     service.record_person(&person, Event::Restore, Decision::Attempted, (None, None), None)?;
-    let restored = archive::read(service.store.backend(), body.into_data_stream()).await;
+    // However large it is: as long as it goes on, it has time.
+    let wait = || patience.iter().for_each(|patience| patience.extend(PIECE_LIMIT));
+    wait();
+    let pieces = body.into_data_stream().inspect(|_| wait());
+    let restored = archive::read(service.store.backend(), pieces).await;
     let restored = restored.map(drop).map_err(|error| read_failure(&error));
     record(&service, &person, Event::Restore, restored.as_ref().map(|&()| ()))?;
     restored.map(|()| StatusCode::NO_CONTENT)
@@ -191,5 +201,6 @@ fn read_failure(error: &ReadArchiveError) -> Failure {
 /// How many objects wait for a client that reads slowly.
 const PIECES_AHEAD: usize = 4;
 
-/// How long a restore may take: the connection does not live longer either.
-const RESTORE_LIMIT: std::time::Duration = std::time::Duration::from_mins(10);
+/// How long a restore may take for each piece that comes, of some hundred KiB at most: the records in
+/// it are written, and a back end that is busy may take its time.
+const PIECE_LIMIT: std::time::Duration = std::time::Duration::from_mins(5);

@@ -5,9 +5,9 @@
 //! it is UTF-8. What is not cannot be read as JSON, as in DC/OS. Nothing is decoded on the way, not
 //! even for names that begin with `__dcos_base64__`: that work-around of DC/OS 1.10 concerned files.
 //!
-//! Of the fields that clients of DC/OS send beside `value` (`path`, `author`, `created`,
-//! `description`, `labels`) none is kept: the path is the URL's, author and time are what the store
-//! knows for sure, and description and labels have no place in a record. Unknown ones are ignored too.
+//! Of the fields that clients of DC/OS send beside `value`, `description` and `labels` are kept, until
+//! another write says something else. `path`, `author` and `created` are not: the path is the URL's,
+//! author and time are what the store knows for sure. Unknown ones are ignored too.
 
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, HeaderValue, header};
@@ -16,7 +16,7 @@ use futures::TryStreamExt;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use watchword_protocol::ErrorCode;
-use watchword_store::{ContentType, Secret, Value};
+use watchword_store::{About, ContentType, Secret, Value};
 use zeroize::Zeroizing;
 
 use super::condition::etag;
@@ -133,7 +133,8 @@ pub(super) fn answer(secret: &Secret, accept: Accept) -> Result<Response, Failur
     let (media, body) = match (accept.choose(secret.meta.content_type, text.is_some())?, text) {
         (Media::Json, Some(value)) => {
             let created = Timestamp::from_second(secret.meta.created).unwrap_or_default();
-            let answer = Answer { value, author: &secret.meta.author, created };
+            let about = secret.meta.about.as_deref();
+            let answer = Answer { value, author: &secret.meta.author, created, about };
             (JSON, Bytes::from(serde_json::to_vec(&answer).unwrap_or_default()))
         }
         (Media::Bytes | Media::Json, _) => (BYTES, Bytes::copy_from_slice(bytes)),
@@ -143,59 +144,84 @@ pub(super) fn answer(secret: &Secret, accept: Accept) -> Result<Response, Failur
 }
 
 /// The answer's form of a text value: besides `/v1/resolve`, the one place where a value is written
-/// out. `author` and `created` are as in DC/OS 2.1; both are the store's own knowledge.
+/// out. `author` and `created` are as in DC/OS 2.1, and the store's own knowledge; `description` and
+/// `labels` are what whoever wrote it said.
 #[derive(Serialize)]
 struct Answer<'a> {
     value: &'a str,
     author: &'a str,
     created: Timestamp,
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    about: Option<&'a About>,
 }
 
-/// The value in a request's body.
+/// What a request brings. It has no `Debug`, because it holds a value.
+pub(super) struct Given {
+    /// The value.
+    pub(super) value: Value,
+    /// What is said of it, if anything is.
+    pub(super) about: Option<Box<About>>,
+}
+
+/// The value in a request's body, and what is said of it.
 ///
 /// # Errors
 ///
 /// `BadRequest` for a body that is cut off or not of its form, `TooLarge` for more than `limit`
 /// bytes of value, or a body that could hold no less.
-pub(super) async fn value(
+pub(super) async fn given(
     body: Body,
     headers: &HeaderMap,
     media: Media,
     limit: usize,
-) -> Result<Value, Failure> {
+) -> Result<Given, Failure> {
     let most = match media {
         Media::Bytes => limit,
         Media::Json => MAX_JSON_BYTES,
     };
     let body = read(body, headers, most).await?;
-    let value = match media {
-        Media::Bytes => Value::from(body),
+    let given = match media {
+        Media::Bytes => Given { value: Value::from(body), about: None },
         Media::Json => parse_json(&body)?,
     };
-    match value.len() {
+    match given.value.len() {
         bytes if bytes > limit => Err(Failure::new(
             ErrorCode::TooLarge,
             format!("the secret has {bytes} bytes; at most {limit} are allowed"),
         )),
-        _ => Ok(value),
+        _ => Ok(given),
     }
 }
 
-/// The value in a body of JSON. The parser's own message could quote it, so it is dropped.
+/// What a body of JSON brings. The parser's own message could quote the value, so it is dropped.
 ///
 /// # Errors
 ///
 /// `BadRequest`.
-pub(super) fn parse_json(body: &[u8]) -> Result<Value, Failure> {
-    let JsonSecret { mut value } = serde_json::from_slice(body)
+pub(super) fn parse_json(body: &[u8]) -> Result<Given, Failure> {
+    let JsonSecret { mut value, description, labels } = serde_json::from_slice(body)
         .map_err(|_| bad("the body is not JSON like {\"value\": \"…\"}".to_owned()))?;
-    Ok(Value::new(std::mem::take(&mut *value).into_bytes()))
+    let said = [description.as_deref().map_or(0, str::len)];
+    let words = labels.iter().flatten().map(|label| label.len() + LABEL_BYTES);
+    if said.into_iter().chain(words).sum::<usize>() > MAX_ABOUT_BYTES {
+        return Err(bad(format!(
+            "`description` and `labels` have more than {MAX_ABOUT_BYTES} bytes, counting \
+             {LABEL_BYTES} more for each label: say less of the secret"
+        )));
+    }
+    let is_said = description.is_some() || labels.is_some();
+    let about = is_said.then(|| Box::new(About { description, labels }));
+    Ok(Given { value: Value::new(std::mem::take(&mut *value).into_bytes()), about })
 }
 
-/// The value in a request's body. It has no `Debug`, because it holds a value.
+/// A request's body of JSON. It has no `Debug`, because it holds a value.
 #[derive(Deserialize)]
 struct JsonSecret {
     value: Zeroizing<String>,
+    #[serde(default)]
+    description: Option<String>,
+    #[serde(default)]
+    labels: Option<Vec<String>>,
 }
 
 /// A whole body of at most `limit` bytes, in memory that is wiped.
@@ -259,6 +285,13 @@ const JSON: &str = "application/json";
 /// The largest body of JSON: 1 MiB of text may take several times as much, and what takes more than
 /// this goes as bytes.
 const MAX_JSON_BYTES: usize = 3 << 20;
+
+/// How long what is said of a secret may be: it is read with every list, ten times if there are ten
+/// versions.
+const MAX_ABOUT_BYTES: usize = 1024;
+
+/// What a label takes beside its text.
+const LABEL_BYTES: usize = 8;
 
 /// How much of an unwanted body is taken in: more than any body that could have been wanted.
 const MAX_DISCARDED_BYTES: usize = 4 << 20;

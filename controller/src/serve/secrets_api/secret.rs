@@ -16,12 +16,13 @@ use jiff::Timestamp;
 use serde_json::json;
 use watchword_protocol::ErrorCode;
 use watchword_store::{
-    ContentType, DeleteError, ListError, Meta, Precondition, SecretPath, Value, WriteError,
+    AccessError, ContentType, DeleteError, ListError, Listing, Meta, Precondition, SecretPath,
+    WriteError,
 };
 
 use super::condition::{Tag, etag};
 use super::operation::{Action, Endpoint, Operation};
-use super::representation::{self, NO_STORE};
+use super::representation::{self, Given, NO_STORE};
 use super::stores;
 use crate::chain::Chain;
 use crate::resolvers::read_failure;
@@ -129,13 +130,14 @@ impl Call {
         let (path, is_write) = operation.path();
         if let Some(path) = path.filter(|_| is_write) {
             lineage::record_write(service, path).await?;
+            service.keep_versions();
         }
         match &operation.action {
             Action::Create { path, media, only_absent } => {
                 let limit = service.max_secret_bytes();
                 let body = body.take().unwrap_or_default();
-                let value = representation::value(body, &parts.headers, *media, limit).await?;
-                let written = self.write(path, &value, media.content_type(), Precondition::Create);
+                let given = representation::given(body, &parts.headers, *media, limit).await?;
+                let written = self.write(path, given, media.content_type(), Precondition::Create);
                 let version = written.await.map_err(|failure| match failure.code {
                     ErrorCode::AlreadyExists if *only_absent => {
                         Failure::new(ErrorCode::PreconditionFailed, failure.message)
@@ -147,9 +149,9 @@ impl Call {
             Action::Update { path, media, condition } => {
                 let limit = service.max_secret_bytes();
                 let body = body.take().unwrap_or_default();
-                let value = representation::value(body, &parts.headers, *media, limit).await?;
+                let given = representation::given(body, &parts.headers, *media, limit).await?;
                 let precondition = precondition(*condition);
-                let version = self.write(path, &value, media.content_type(), precondition).await?;
+                let version = self.write(path, given, media.content_type(), precondition).await?;
                 Ok((StatusCode::NO_CONTENT, etag(version)).into_response())
             }
             Action::RollBack { path, version, condition } => {
@@ -183,13 +185,13 @@ impl Call {
     async fn write(
         &self,
         path: &SecretPath,
-        value: &Value,
+        Given { value, about }: Given,
         content_type: ContentType,
         precondition: Precondition,
     ) -> Result<u64, Failure> {
-        let meta = self.meta(content_type);
+        let meta = Meta { about, ..self.meta(content_type) };
         self.record(Decision::Attempted, None, None)?;
-        let written = self.service.store.write(path, value, &meta, precondition).await;
+        let written = self.service.store.write(path, &value, &meta, precondition).await;
         let version = written.map_err(|error| write_failure(&error))?;
         self.record(Decision::Allowed, Some(version), None)?;
         Ok(version)
@@ -227,9 +229,13 @@ impl Call {
     /// Names relative to the folder, of everything below it.
     async fn list(&self, folder: Option<&SecretPath>, grant: &Grant) -> Result<Response, Failure> {
         let ownership = self.service.ownership();
-        let entries =
-            self.service.store.list(folder).await.map_err(|error| list_failure(&error))?;
-        self.record(Decision::Allowed, None, None)?;
+        let listing = self.service.store.list(folder).await;
+        let Listing { entries, unreadable } = listing.map_err(|error| list_failure(&error))?;
+        // Each may be a secret that belongs into the list: whoever asks must hear of it.
+        let unread = unreadable
+            .first()
+            .map(|error| Failure::of_access("not all secrets could be listed", error, error));
+        self.record(Decision::Allowed, None, unread.as_ref())?;
         let below = folder.map_or(0, |folder| folder.as_str().len() + 1);
         // A namespace's grant ends where another namespace's space begins.
         let visible = |path: &str| match grant {
@@ -238,7 +244,12 @@ impl Call {
         };
         let paths = entries.iter().map(|entry| entry.path.as_str()).filter(|path| visible(path));
         let names: Vec<&str> = paths.filter_map(|path| path.get(below..)).collect();
-        Ok(([NO_STORE], Json(json!({"array": names}))).into_response())
+        let mut answer = json!({"array": names});
+        if !unreadable.is_empty() {
+            let records = unreadable.iter().filter_map(AccessError::record);
+            answer["unreadable"] = records.map(ToString::to_string).collect();
+        }
+        Ok(([NO_STORE], Json(answer)).into_response())
     }
 
     async fn versions(&self, path: &SecretPath) -> Result<Response, Failure> {
@@ -265,6 +276,7 @@ impl Call {
             author: self.person.user.clone(),
             content_type,
             created: Timestamp::now().as_second(),
+            about: None,
         }
     }
 

@@ -129,7 +129,7 @@ pub(super) async fn is_initialized(service: &Service) -> Result<bool, Failure> {
 }
 
 /// Says of a store that is not initialised that it is not, rather than that it is sealed.
-pub(super) async fn explain(service: &Service, failure: &mut Failure) {
+pub(in crate::serve) async fn explain(service: &Service, failure: &mut Failure) {
     if failure.code == ErrorCode::Sealed && matches!(is_initialized(service).await, Ok(false)) {
         *failure = sealed(false);
     }

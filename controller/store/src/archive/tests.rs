@@ -70,7 +70,7 @@ fn a_backup_brings_everything_back_but_the_seal_state() {
 
     assert_eq!(other.objects(), objects);
     assert_eq!(summary.objects, u64::try_from(objects.len()).unwrap());
-    assert_eq!(block_on(store(&other).list(None)).unwrap().len(), 1);
+    assert_eq!(block_on(store(&other).list(None)).unwrap().entries.len(), 1);
 }
 
 #[test]
@@ -308,7 +308,7 @@ fn a_secret_that_is_written_meanwhile_is_whole_in_the_backup() {
         ),
     )
     .unwrap();
-    let listed = block_on(reader.list(None)).unwrap();
+    let listed = block_on(reader.list(None)).unwrap().entries;
     assert_eq!(listed.len(), 8);
     for entry in listed {
         for version in block_on(reader.versions(&entry.path)).unwrap() {

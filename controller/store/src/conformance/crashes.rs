@@ -126,8 +126,9 @@ async fn prepare<B: Backend>(
         Operation::Sweep => {
             // As a writer leaves it that ends after its first step.
             let name = store.backend().list(ObjectKind::Version).await.unwrap().remove(0).name;
-            for number in 90..93 {
-                let object = ObjectName::version(&name.head_of(), number).unwrap();
+            let next = store.versions(path).await.unwrap()[0].version + 1;
+            for _ in 0..3 {
+                let object = ObjectName::version(&name.head_of(), next).unwrap();
                 store.backend().create(&object, b"left over").await.unwrap();
             }
         }

@@ -43,7 +43,7 @@ fn everything_is_copied_as_it_is_and_progress_is_told() {
     assert_eq!(to.objects(), from.objects());
     assert_eq!(done, Progress { done: 7, total: 7 });
     assert_eq!(*told.borrow(), (0..=7).collect::<Vec<_>>());
-    assert_eq!(block_on(store(&to).list(None)).unwrap().len(), 2);
+    assert_eq!(block_on(store(&to).list(None)).unwrap().entries.len(), 2);
 }
 
 #[test]

@@ -48,6 +48,20 @@ pub enum AccessError {
     SealState(#[source] ParseSealStateError),
 }
 
+impl AccessError {
+    /// The one record that this is about, if others may well be in order: it does not open, is
+    /// missing, or is older than what was seen.
+    pub fn record(&self) -> Option<&ObjectName> {
+        match self {
+            Self::Backend(BackendError::Malformed { name: object, .. })
+            | Self::Damaged { object, .. }
+            | Self::Missing { object }
+            | Self::RolledBack { object } => Some(object),
+            Self::Backend(_) | Self::Keyring(_) | Self::Rekeyed | Self::SealState(_) => None,
+        }
+    }
+}
+
 /// Why a secret could not be deleted.
 #[derive(Debug, thiserror::Error)]
 pub enum DeleteError {
@@ -125,8 +139,8 @@ pub enum InitializeError {
 /// Why secrets could not be listed.
 #[derive(Debug, thiserror::Error)]
 pub enum ListError {
-    /// Something stored could not be reached. One damaged head fails the list, rather than be left
-    /// out of it in silence.
+    /// Something stored could not be reached; or one head does not open, where a list without it is
+    /// of no use.
     #[error("cannot list secrets")]
     Access(#[from] AccessError),
     /// The store is sealed.

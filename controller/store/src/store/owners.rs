@@ -18,7 +18,7 @@ use crate::backend::{Backend, BackendError, Revision};
 use crate::name::ObjectName;
 use crate::path::SecretPath;
 use crate::record::{self, Header, OpenError, Record, SealError};
-use crate::store::{AccessError, Keys, ListError, ReadError, Store};
+use crate::store::{AccessError, Keys, ListError, Listing, ReadError, Store};
 
 impl<B: Backend> Store<B> {
     /// How `uid`, which the namespace has now, stands to what is recorded of it.
@@ -112,7 +112,12 @@ impl<B: Backend> Store<B> {
                 Err(ReadError::NotFound { .. } | ReadError::VersionNotFound { .. }) => {}
             }
         }
-        let found = self.list(Some(folder)).await?.into_iter().next();
+        let mut listing = self.list(Some(folder)).await?;
+        let found = match listing.entries.is_empty() {
+            // A head that does not open may be that of a secret below the folder.
+            true => listing.complete()?.pop(),
+            false => Some(listing.entries.swap_remove(0)),
+        };
         let state = self.lock_state();
         let mut owners = self.lock_owners();
         match &found {
@@ -178,7 +183,9 @@ impl<B: Backend> Store<B> {
 
     /// Makes room: removes namespaces below whose name no secret lies.
     async fn forget_unused(&self, uids: &mut Uids) -> Result<(), NamespaceError> {
-        let entries = self.list(None).await.map_err(|error| match error {
+        let listing = self.list(None).await;
+        // What cannot be read may lie in any of the namespaces.
+        let entries = listing.and_then(Listing::complete).map_err(|error| match error {
             ListError::Access(source) => NamespaceError::Access(source),
             ListError::Sealed => NamespaceError::Sealed,
         })?;

@@ -1,12 +1,12 @@
 //! Reading, listing, and the versions of a secret.
 
-use futures::stream::{self, StreamExt, TryStreamExt};
+use futures::stream::{self, StreamExt};
 
 use crate::backend::{Backend, Listed};
 use crate::head::{Head, HeadVersion};
 use crate::path::SecretPath;
 use crate::secret::Value;
-use crate::store::{AccessError, Entry, ListError, ReadError, Secret, Store};
+use crate::store::{AccessError, Entry, ListError, Listing, ReadError, Secret, Store};
 
 impl<B: Backend> Store<B> {
     /// The newest version of a secret, or the one that is asked for.
@@ -51,34 +51,44 @@ impl<B: Backend> Store<B> {
 
     /// All secrets below a directory, or all there are: the newest version of each, ordered by path.
     ///
+    /// A head that does not open hides one secret, perhaps of this directory, and not the others:
+    /// it is named beside them.
+    ///
     /// # Errors
     ///
-    /// [`ListError`]: sealed, out of reach, or a head is damaged.
-    pub async fn list(&self, below: Option<&SecretPath>) -> Result<Vec<Entry>, ListError> {
+    /// [`ListError`]: sealed, or out of reach.
+    pub async fn list(&self, below: Option<&SecretPath>) -> Result<Listing, ListError> {
         let keys = self.keys().ok_or(ListError::Sealed)?;
         let listed =
             self.backend.list(crate::name::ObjectKind::Head).await.map_err(AccessError::Backend)?;
-        let mut entries: Vec<Entry> = stream::iter(listed)
+        let mut heads = stream::iter(listed)
             .map(|Listed { name, revision }| {
                 let keys = &keys;
                 async move {
                     let known = self.lock_heads().get(&name);
-                    let head = match known.filter(|known| known.revision == revision) {
-                        Some(known) => Some(known),
-                        None => self.listed_head(keys, &name, revision).await?,
-                    };
-                    Ok::<_, AccessError>(head.and_then(|known| newest(&known.head)))
+                    match known.filter(|known| known.revision == revision) {
+                        Some(known) => Ok(Some(known)),
+                        None => self.listed_head(keys, &name, revision).await,
+                    }
                 }
             })
-            .buffer_unordered(REQUESTS_AT_ONCE)
-            .try_filter_map(|entry| async {
-                Ok(entry
-                    .filter(|entry| below.is_none_or(|directory| entry.path.is_below(directory))))
-            })
-            .try_collect()
-            .await?;
+            .buffer_unordered(REQUESTS_AT_ONCE);
+        let (mut entries, mut unreadable) = (Vec::new(), Vec::new());
+        while let Some(head) = heads.next().await {
+            match head {
+                Ok(known) => entries.extend(
+                    known
+                        .and_then(|known| newest(&known.head))
+                        .filter(|entry| below.is_none_or(|folder| entry.path.is_below(folder))),
+                ),
+                Err(error) if error.record().is_some() => unreadable.push(error),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        drop(heads);
         entries.sort_unstable_by(|a, b| a.path.cmp(&b.path));
-        Ok(entries)
+        unreadable.sort_unstable_by(|a, b| a.record().cmp(&b.record()));
+        Ok(Listing { entries, unreadable })
     }
 
     /// The versions of a secret that can be read, newest first.

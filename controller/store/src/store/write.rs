@@ -3,12 +3,13 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use futures::stream::{self, StreamExt};
 
 use crate::backend::{Backend, BackendError, Revision};
 use crate::cache::KnownHead;
-use crate::head::{Head, Meta, VersionMetadata};
+use crate::head::{About, Head, Meta, VersionMetadata};
 use crate::name::{ObjectKind, ObjectName};
 use crate::path::SecretPath;
 use crate::random;
@@ -40,7 +41,8 @@ impl<B: Backend> Store<B> {
     }
 
     /// Makes an older version of a secret the newest, as a new version with the value and the kind
-    /// of the old one and with author and time of `meta`; returns its number.
+    /// of the old one, with what was said of it, and with author and time of `meta`; returns its
+    /// number.
     ///
     /// # Errors
     ///
@@ -60,7 +62,14 @@ impl<B: Backend> Store<B> {
             ReadError::Sealed => WriteError::Sealed,
             ReadError::VersionNotFound { .. } => gone(),
         })?;
-        let meta = Meta { content_type: old.meta.content_type, ..meta.clone() };
+        // All of it, so that nothing of what the newest version says is kept.
+        let About { description, labels } = old.meta.about.map(|about| *about).unwrap_or_default();
+        let about = About {
+            description: Some(description.unwrap_or_default()),
+            labels: Some(labels.unwrap_or_default()),
+        };
+        let content_type = old.meta.content_type;
+        let meta = Meta { about: Some(Box::new(about)), content_type, ..meta.clone() };
         self.write_if(path, &old.value, &meta, |head| {
             check(path, head, precondition)?;
             // It may have been deleted or trimmed since it was read, and must not come back.
@@ -107,6 +116,10 @@ impl<B: Backend> Store<B> {
                 return Err(error);
             }
 
+            let before = head.live().and_then(|live| live.meta.about.as_deref());
+            let about = About::said(meta.about.as_deref(), before);
+            let meta = &Meta { about, ..meta.clone() };
+
             // The version's object first: the head must never name what is not there.
             let version = head.newest + 1;
             let object = ObjectName::version(&name, version)
@@ -123,7 +136,7 @@ impl<B: Backend> Store<B> {
                 Err(error) => return Err(access(error.into())),
             }
 
-            let keep = self.config.keep_versions.get();
+            let keep = self.keep_versions.load(Ordering::Relaxed);
             let left = left.into_iter().map(|(object, _)| object).collect();
             let next = head.written(path, (version, object.clone()), meta.clone(), keep, left);
             match self.put_head(&keys, &name, next, place).await {
@@ -240,8 +253,12 @@ impl<B: Backend> Store<B> {
         Err(DeleteError::Contended { path: path.clone() })
     }
 
-    /// Removes objects that no head names, as crashes leave them; returns how many. It may run at
-    /// any time, beside writers and other sweeps.
+    /// Removes objects that their head does not name, as crashes leave them; returns how many. It
+    /// may run at any time, beside writers and other sweeps.
+    ///
+    /// Where the head is missing it removes nothing: a first write that did not come to its end and
+    /// a head that was removed past the store look the same, and of the latter the objects are all
+    /// that is left.
     ///
     /// # Errors
     ///
@@ -250,8 +267,6 @@ impl<B: Backend> Store<B> {
         if self.is_sealed() {
             return Err(SweepError::Sealed);
         }
-        // Where there is no head, none tells of a newer term.
-        self.refresh().await?;
         // The list comes first. An object on it was created before any head is read below.
         let mut listed: BTreeMap<ObjectName, Vec<ObjectName>> = BTreeMap::new();
         for object in self.backend.list(ObjectKind::Version).await? {
@@ -260,9 +275,14 @@ impl<B: Backend> Store<B> {
         let mut removed = 0;
         for (name, objects) in listed {
             let keys = self.keys().ok_or(SweepError::Sealed)?;
-            let known = self.stored_head(&keys, &name).await?;
+            let Some(known) = self.stored_head(&keys, &name).await? else { continue };
             let keys = self.keys().ok_or(SweepError::Sealed)?;
-            let (mut head, place) = split(known.as_deref());
+            let (mut head, place) = split(Some(&known));
+            // A writer's object is one ahead of the head at most. Others are of an earlier head,
+            // which was removed past the store.
+            if objects.iter().any(|object| object.version_number() > Some(head.newest + 1)) {
+                continue;
+            }
             let leftovers: Vec<ObjectName> = objects
                 .into_iter()
                 .filter(|object| !head.versions.iter().any(|entry| entry.object == *object))

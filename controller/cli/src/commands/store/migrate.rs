@@ -20,6 +20,7 @@ use watchword_store::{
     migrate::{self, Progress},
 };
 
+use super::backup;
 use crate::{
     api::Store,
     args::{MigrateArgs, ReachArgs},
@@ -133,10 +134,13 @@ async fn restore(source: &AnyBackend, namespace: &str, target: Target) -> anyhow
         }),
     )
     .await?;
-    let mut backup: File = draft.file().try_clone()?;
-    backup.rewind()?;
-    let length = backup.metadata().map(|metadata| metadata.len())?;
-    store.restore(backup, length).await?;
+    let mut file: File = draft.file().try_clone()?;
+    file.rewind()?;
+    let length = file.metadata().map(|metadata| metadata.len())?;
+    let bar = backup::bar(length);
+    let restored = store.restore(file, length, bar.clone()).await;
+    bar.finish_and_clear();
+    restored?;
     Ok(summary.objects)
 }
 

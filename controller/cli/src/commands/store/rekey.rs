@@ -104,6 +104,7 @@ async fn give(
     };
     let nonce = state.nonce.clone();
     for share in source.read(&entrusted)? {
+        let before = state.progress;
         state = store.give_to_rekey(&share.to_hex(), &nonce).await?;
         if state.complete {
             break;
@@ -111,7 +112,8 @@ async fn give(
         if state.progress == 0 {
             bail!("the shares that were given are not those of this store: give them again");
         }
-        output.note(&format!("{} of {} shares are given", state.progress, state.required));
+        let again = if state.progress == before { "this share was given before: " } else { "" };
+        output.note(&format!("{again}{} of {} shares are given", state.progress, state.required));
     }
     Ok(state)
 }

@@ -36,6 +36,9 @@ pub(super) async fn run(
         true => output.json(&state)?,
         false => print(&state, output)?,
     }
+    if state.rewrap.running && !status {
+        output.note("`watchword store rotate --status` says how far it is");
+    }
     match state.error {
         Some(error) if wait => bail!("older records are not all rewrapped: {error}"),
         _ => Ok(()),

@@ -53,6 +53,7 @@ async fn give(
         false => Entrusted::default(),
     };
     for share in source.read(&entrusted)? {
+        let before = status.progress;
         status = store.unseal(&share.to_hex()).await?;
         let SealStatus { sealed, threshold, progress, .. } = status;
         match (sealed, progress) {
@@ -62,6 +63,9 @@ async fn give(
             }
             // The number goes back to nothing when there were enough.
             (true, 0) => bail!("the shares that were given do not open the store: begin again"),
+            (true, _) if progress == before => output.note(&format!(
+                "this share was given before: {progress} of {threshold} shares are given"
+            )),
             (true, _) => output.note(&format!("{progress} of {threshold} shares are given")),
         }
     }

@@ -13,6 +13,7 @@ use crate::serve::Service;
 use crate::serve::auto_unseal::{self, AutoUnsealError};
 use crate::serve::ceremony::operation::{CheckedSplit, Reply, Split};
 use crate::serve::failure::Failure;
+use crate::serve::place::Filling;
 
 /// What `init` answers, in DC/OS' shape. It has no `Debug`: it may hold a private key.
 #[derive(Serialize)]
@@ -64,6 +65,8 @@ pub(super) async fn init(service: &Service, split: &Split) -> Result<Reply, Fail
         pgp_private_key = shown;
     }
     let (root_key, custody) = auto_unseal::split_for(config, &keys).map_err(unsplit)?;
+    let claimed = service.place.claim(service.settings().as_deref(), Filling::New).await;
+    claimed.map_err(|error| error.failure())?;
     // What a store that was here before has left must not seal this one.
     service
         .change_seal_state(|state| (state.intent, state.progress) = (Intent::Unsealed, 0))

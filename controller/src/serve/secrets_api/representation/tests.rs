@@ -87,7 +87,7 @@ fn the_form_of_a_body_must_be_said(#[case] value: &str, #[case] expected: Option
 #[case::sdk(json!({"author": "sdk", "value": "x\n", "description": "", "labels": ["a"]}))]
 #[case::of_2_1(json!({"created": "now", "value": "x\n", "labels": null}))]
 fn what_known_clients_send_is_taken(#[case] body: serde_json::Value) {
-    let value = parse_json(body.to_string().as_bytes()).ok().unwrap();
+    let value = parse_json(body.to_string().as_bytes()).ok().unwrap().value;
 
     assert_eq!(value.expose_secret(), b"x\n");
 }
@@ -125,7 +125,7 @@ async fn a_body_has_an_end(
     let values = [length.as_str()];
     let headers = headers(&header::CONTENT_LENGTH, if is_declared { &values } else { &[] });
 
-    let value = value(Body::from(vec![b' '; bytes]), &headers, media, limit).await;
+    let value = given(Body::from(vec![b' '; bytes]), &headers, media, limit).await;
 
     assert_eq!(value.err().map(|failure| failure.code), code);
 }
@@ -135,8 +135,8 @@ async fn a_long_text_is_too_large_by_its_bytes_not_by_its_json() {
     let body = |text: &str| Body::from(json!({"value": text}).to_string());
     let none = HeaderMap::new();
 
-    assert!(value(body("\u{1}\u{1}\u{1}"), &none, Media::Json, 3).await.is_ok());
-    let refused = value(body("four"), &none, Media::Json, 3).await.err().unwrap();
+    assert!(given(body("\u{1}\u{1}\u{1}"), &none, Media::Json, 3).await.is_ok());
+    let refused = given(body("four"), &none, Media::Json, 3).await.err().unwrap();
     assert_eq!(refused.code, ErrorCode::TooLarge);
     assert!(!refused.message.contains("four"));
 }
@@ -148,18 +148,57 @@ async fn a_secret_looks_as_in_dcos() {
             author: "grace".to_owned(),
             content_type: ContentType::Text,
             created: 1_000_000_000,
+            about: None,
         },
         value: Value::new(b"x\n".to_vec()),
         version: 3,
     };
+    let about = About { description: Some("of the shop".to_owned()), labels: None };
+    let described = Secret {
+        meta: Meta { about: Some(Box::new(about)), ..secret.meta.clone() },
+        value: Value::new(b"x\n".to_vec()),
+        version: 4,
+    };
 
-    let answer = answer(&secret, Accept { bytes: 0, json: 1000 }).unwrap();
+    let of = |secret| answer(secret, Accept { bytes: 0, json: 1000 }).unwrap();
+    let (plain, described) = (of(&secret), of(&described));
 
-    assert_eq!(answer.headers()[header::ETAG], "\"3\"");
-    assert_eq!(answer.headers()[header::CACHE_CONTROL], "no-store");
-    let body = to_bytes(answer.into_body(), 1024).await.unwrap();
+    assert_eq!(plain.headers()[header::ETAG], "\"3\"");
+    assert_eq!(plain.headers()[header::CACHE_CONTROL], "no-store");
+    let body = to_bytes(plain.into_body(), 1024).await.unwrap();
     let expected = r#"{"value":"x\n","author":"grace","created":"2001-09-09T01:46:40Z"}"#;
     assert_eq!(body, expected);
+    let body = to_bytes(described.into_body(), 1024).await.unwrap();
+    let more = expected.replace('}', r#","description":"of the shop"}"#);
+    assert_eq!(body, more);
+}
+
+#[rstest]
+#[case(json!({"value": ""}), None)]
+#[case(json!({"value": "", "description": null, "labels": null}), None)]
+#[case(json!({"value": "", "description": "d"}), Some((Some(1), None)))]
+#[case(json!({"value": "", "labels": ["a", "b"]}), Some((None, Some(2))))]
+#[case(json!({"value": "", "description": "x".repeat(1024)}), Some((Some(1024), None)))]
+fn what_is_said_of_a_secret_is_read(
+    #[case] body: serde_json::Value,
+    #[case] expected: Option<(Option<usize>, Option<usize>)>,
+) {
+    let about = parse_json(body.to_string().as_bytes()).ok().unwrap().about;
+
+    let said = about.as_ref().map(|about| {
+        (about.description.as_ref().map(String::len), about.labels.as_ref().map(Vec::len))
+    });
+    assert_eq!(said, expected);
+}
+
+#[rstest]
+#[case(json!({"value": "", "description": "x".repeat(1025)}))]
+#[case(json!({"value": "", "labels": vec![""; 129]}))]
+#[case(json!({"value": "", "labels": "a"}))]
+fn too_much_and_what_is_no_text_are_refused(#[case] body: serde_json::Value) {
+    let refused = parse_json(body.to_string().as_bytes()).err().unwrap();
+
+    assert_eq!(refused.code, ErrorCode::BadRequest);
 }
 
 proptest! {
@@ -177,7 +216,7 @@ proptest! {
     fn every_text_is_read_byte_for_byte(text in "(?s).{0,100}") {
         let body = json!({"value": text}).to_string();
 
-        let value = parse_json(body.as_bytes()).ok().unwrap();
+        let value = parse_json(body.as_bytes()).ok().unwrap().value;
         prop_assert_eq!(value.expose_secret(), text.as_bytes());
     }
 }

@@ -23,7 +23,8 @@ fn record(store: &Store<MemoryBackend>, uid: &str) -> Result<(), NamespaceError>
 }
 
 fn write(store: &Store<MemoryBackend>, path: &str) {
-    let meta = Meta { author: String::new(), content_type: ContentType::Text, created: 1 };
+    let meta =
+        Meta { author: String::new(), content_type: ContentType::Text, created: 1, about: None };
     let value = Value::new(b"v".to_vec());
     block_on(store.write(&path.parse().unwrap(), &value, &meta, Precondition::Any)).unwrap();
 }

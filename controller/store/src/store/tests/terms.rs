@@ -2,6 +2,8 @@
 
 use std::task::{Context, Poll, Waker};
 
+use futures::TryStreamExt;
+
 use super::interposed::Interposed;
 use super::*;
 use crate::record::{ParseRecordError, Record};
@@ -266,9 +268,44 @@ fn a_write_that_is_under_way_while_its_term_ends_is_not_lost(
 
     let secret = get(&replica(&backend)).unwrap();
     assert_eq!(secret.1, b"acknowledged");
-    let listed = block_on(replica(&backend).list(None)).unwrap();
+    let listed = block_on(replica(&backend).list(None)).unwrap().complete().unwrap();
     assert_eq!(listed.len(), 1);
     assert_eq!(block_on(store.read(&path(), None)).ok().unwrap().version, secret.0);
+}
+
+// The rest of a write that nobody acknowledged: its replica stood still while the term ended, made
+// the head, and was gone before it could look at the keyring again.
+#[test]
+fn a_head_of_a_term_that_is_gone_is_named_beside_what_can_be_listed() {
+    let backend = MemoryBackend::default();
+    let store = replica(&backend);
+    let orphan: SecretPath = "shop/orphan".parse().unwrap();
+    let value = Value::new(b"x".to_vec());
+    block_on(store.write(&orphan, &value, &meta(), Precondition::Any)).unwrap();
+    let head = store.keys().unwrap().keyring.head_name(&orphan);
+    let bytes = backend.objects()[&head].clone();
+    for name in backend.objects().into_keys().filter(|name| name.head_of() == head) {
+        backend.tamper(&name, None);
+    }
+    let store = replica(&backend);
+    put(&store, b"one").unwrap();
+    end_the_first_term(&backend)();
+    backend.tamper(&head, Some(bytes));
+
+    let fresh = replica(&backend);
+    let listing = block_on(fresh.list(None)).unwrap();
+    let verified: Vec<Verified> =
+        block_on(async { fresh.verify().await.unwrap().try_collect().await.unwrap() });
+
+    assert_eq!(listing.entries.iter().map(|entry| &entry.path).collect::<Vec<_>>(), [&path()]);
+    let unreadable: Vec<_> = listing.unreadable.iter().map(AccessError::record).collect();
+    assert_eq!(unreadable, [Some(&head)]);
+    assert!(matches!(listing.complete(), Err(ListError::Access(_))));
+    let damaged: Vec<_> = verified.iter().filter(|line| line.damage.is_some()).collect();
+    assert_eq!(damaged.iter().map(|line| &line.object).collect::<Vec<_>>(), [&head]);
+    // It could be a secret of this folder, and of no other that has one.
+    assert!(block_on(fresh.has_any_below(&"elsewhere".parse().unwrap())).is_err());
+    assert!(block_on(fresh.has_any_below(&"shop".parse().unwrap())).unwrap());
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use futures::TryStreamExt;
 
 use super::*;
+use crate::head::About;
 use crate::seal::SealState;
 
 fn verified(store: &Store<MemoryBackend>) -> Vec<Verified> {
@@ -145,7 +146,12 @@ fn an_older_version_becomes_the_newest_with_its_value_and_kind() {
     block_on(store.write(&path(), &Value::new(b"one".to_vec()), &binary, Precondition::Any))
         .unwrap();
     put(&store, b"two").unwrap();
-    let who = Meta { author: "ada".to_owned(), created: 2000, content_type: ContentType::Text };
+    let who = Meta {
+        author: "ada".to_owned(),
+        created: 2000,
+        content_type: ContentType::Text,
+        about: None,
+    };
 
     let version = block_on(store.roll_back(&path(), 1, &who, Precondition::Version(2))).unwrap();
 
@@ -154,6 +160,57 @@ fn an_older_version_becomes_the_newest_with_its_value_and_kind() {
     assert_eq!(secret.value.expose_secret(), b"one");
     assert_eq!(secret.meta, Meta { content_type: ContentType::Binary, ..who });
     assert_eq!(block_on(store.versions(&path())).unwrap().len(), 3);
+}
+
+#[test]
+fn how_many_versions_are_kept_may_change_while_the_store_runs() {
+    let store = replica(&MemoryBackend::default());
+    for number in 1..=3 {
+        put(&store, &[number]).unwrap();
+    }
+
+    store.keep_versions(NonZeroUsize::MIN);
+    put(&store, &[4]).unwrap();
+
+    let versions = block_on(store.versions(&path())).unwrap();
+    assert_eq!(versions.iter().map(|entry| entry.version).collect::<Vec<_>>(), [4]);
+}
+
+#[test]
+fn what_people_say_of_a_secret_stays_until_they_say_something_else() {
+    let store = replica(&MemoryBackend::default());
+    let said = |description: Option<&str>, labels: Option<&[&str]>| About {
+        description: description.map(str::to_owned),
+        labels: labels.map(|labels| labels.iter().map(|&label| label.to_owned()).collect()),
+    };
+    let write = |about: Option<About>| {
+        let meta = Meta { about: about.map(Box::new), ..meta() };
+        block_on(store.write(&path(), &Value::new(b"v".to_vec()), &meta, Precondition::Any))
+            .unwrap()
+    };
+    let read = || block_on(store.read(&path(), None)).ok().unwrap().meta.about.map(|about| *about);
+
+    write(Some(said(Some("of the shop"), Some(&["a", "b"]))));
+    write(None);
+    let kept = read();
+    write(Some(said(Some("of the bank"), None)));
+    let half = read();
+    write(Some(said(Some(""), Some(&[]))));
+    let nothing = read();
+    block_on(store.roll_back(&path(), 3, &meta(), Precondition::Any)).unwrap();
+    let back = read();
+    block_on(store.roll_back(&path(), 4, &meta(), Precondition::Any)).unwrap();
+    let nothing_again = read();
+    write(Some(said(Some("of the shop"), None)));
+    block_on(store.delete(&path())).unwrap();
+    write(None);
+
+    assert_eq!(kept, Some(said(Some("of the shop"), Some(&["a", "b"]))));
+    assert_eq!(half, Some(said(Some("of the bank"), Some(&["a", "b"]))));
+    assert_eq!(nothing, None);
+    assert_eq!(back, half);
+    assert_eq!(nothing_again, None);
+    assert_eq!(read(), None, "a new secret of the same path is another one");
 }
 
 #[test]

@@ -7,9 +7,11 @@ use std::process::{Command, Output, Stdio};
 use anyhow::{Context, Result, ensure};
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt;
-use watchword_e2e::Cluster;
 
-pub(crate) struct Holder {
+use crate::cluster::Cluster;
+
+/// Somebody who holds a share.
+pub struct Holder {
     name: &'static str,
     passphrase: &'static str,
     home: TempDir,
@@ -17,7 +19,11 @@ pub(crate) struct Holder {
 
 impl Holder {
     /// Somebody new, with a key pair of this kind: `default` (RSA) or `future-default` (Curve25519).
-    pub(crate) async fn new(
+    ///
+    /// # Errors
+    ///
+    /// `gpg` cannot be run, or refuses.
+    pub async fn new(
         cluster: &Cluster,
         name: &'static str,
         kind: &str,
@@ -29,7 +35,11 @@ impl Holder {
     }
 
     /// Runs `gpg`, which must succeed, and returns what it prints.
-    pub(crate) async fn gpg(
+    ///
+    /// # Errors
+    ///
+    /// It cannot be run, or fails.
+    pub async fn gpg(
         &self,
         cluster: &Cluster,
         arguments: &[&str],
@@ -43,24 +53,31 @@ impl Holder {
     }
 
     /// Runs a line of shell, which must succeed, and returns what it prints.
-    pub(crate) async fn shell(
-        &self,
-        cluster: &Cluster,
-        line: &str,
-        input: &str,
-    ) -> Result<Vec<u8>> {
+    ///
+    /// # Errors
+    ///
+    /// It fails.
+    pub async fn shell(&self, cluster: &Cluster, line: &str, input: &str) -> Result<Vec<u8>> {
         let line = format!("set -o pipefail; {line}");
         let output = self.run(cluster, "bash", &["-euc", &line], input.as_bytes()).await?;
         succeeded(output).context(line)
     }
 
     /// Runs `watchword` where this person's `gpg` is the one at hand.
-    pub(crate) async fn watchword(&self, cluster: &Cluster, arguments: &[&str]) -> Result<Output> {
+    ///
+    /// # Errors
+    ///
+    /// It cannot be run; its exit code is the caller's to judge.
+    pub async fn watchword(&self, cluster: &Cluster, arguments: &[&str]) -> Result<Output> {
         self.watchword_with(cluster, arguments, b"").await
     }
 
     /// The same, with something on standard input.
-    pub(crate) async fn watchword_with(
+    ///
+    /// # Errors
+    ///
+    /// As for [`Holder::watchword`].
+    pub async fn watchword_with(
         &self,
         cluster: &Cluster,
         arguments: &[&str],
@@ -70,24 +87,40 @@ impl Holder {
     }
 
     /// The public key, armoured, in a file.
-    pub(crate) async fn public_key(&self, cluster: &Cluster) -> Result<String> {
+    ///
+    /// # Errors
+    ///
+    /// `gpg` fails.
+    pub async fn public_key(&self, cluster: &Cluster) -> Result<String> {
         let key = self.gpg(cluster, &["--armor", "--export", self.name], b"").await?;
         self.file("public.asc", &key)
     }
 
     /// The private key, armoured and with its passphrase, in a file.
-    pub(crate) async fn private_key(&self, cluster: &Cluster) -> Result<String> {
+    ///
+    /// # Errors
+    ///
+    /// `gpg` fails.
+    pub async fn private_key(&self, cluster: &Cluster) -> Result<String> {
         let key = self.gpg(cluster, &["--armor", "--export-secret-keys", self.name], b"").await?;
         self.file("private.asc", &key)
     }
 
     /// The private key's passphrase in a file.
-    pub(crate) fn passphrase_file(&self) -> Result<String> {
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be written.
+    pub fn passphrase_file(&self) -> Result<String> {
         self.file("passphrase", format!("{}\n", self.passphrase).as_bytes())
     }
 
     /// The fingerprint of the primary key, as the store writes it.
-    pub(crate) async fn fingerprint(&self, cluster: &Cluster) -> Result<String> {
+    ///
+    /// # Errors
+    ///
+    /// `gpg` fails.
+    pub async fn fingerprint(&self, cluster: &Cluster) -> Result<String> {
         let listed = self.gpg(cluster, &["--with-colons", "--fingerprint", self.name], b"").await?;
         let listed = String::from_utf8(listed)?;
         let line =
@@ -95,8 +128,26 @@ impl Holder {
         Ok(line.trim_matches(|c| c == ':' || "fpr".contains(c)).to_lowercase())
     }
 
+    /// What an OpenPGP message holds that was encrypted to this person, in hexadecimal digits as the
+    /// store gives it: decrypted by `gpg`.
+    ///
+    /// # Errors
+    ///
+    /// It was encrypted to somebody else, or is none.
+    pub async fn decrypt(&self, cluster: &Cluster, hex: &str) -> Result<String> {
+        let digits =
+            |at: usize| hex.get(at..at + 2).and_then(|two| u8::from_str_radix(two, 16).ok());
+        let message: Option<Vec<u8>> = (0..hex.len()).step_by(2).map(digits).collect();
+        let message = message.context("no hexadecimal digits")?;
+        Ok(String::from_utf8(self.gpg(cluster, &["--decrypt"], &message).await?)?)
+    }
+
     /// Writes a file of this person's, and says where.
-    pub(crate) fn file(&self, name: &str, content: &[u8]) -> Result<String> {
+    ///
+    /// # Errors
+    ///
+    /// It cannot be written.
+    pub fn file(&self, name: &str, content: &[u8]) -> Result<String> {
         let path = self.home.path().join(name);
         std::fs::write(&path, content)?;
         text(path)
@@ -138,12 +189,20 @@ impl Drop for Holder {
 }
 
 /// A path as an argument.
-pub(crate) fn text(path: PathBuf) -> Result<String> {
+///
+/// # Errors
+///
+/// It is no text.
+pub fn text(path: PathBuf) -> Result<String> {
     path.into_os_string().into_string().ok().context("a path that is no text")
 }
 
 /// The standard output of a program that succeeded.
-pub(crate) fn succeeded(output: Output) -> Result<Vec<u8>> {
+///
+/// # Errors
+///
+/// It did not; the error has what it said.
+pub fn succeeded(output: Output) -> Result<Vec<u8>> {
     let Output { status, stdout, stderr } = output;
     ensure!(status.success(), "{status}: {}", String::from_utf8_lossy(&stderr));
     Ok(stdout)

@@ -1,0 +1,105 @@
+//! Refusals are limited: for each user who is denied, and for each address that shows tokens which
+//! nobody vouches for. Nobody else waits for that, nor is the log flooded.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use futures::future::join_all;
+use serde_json::{Value, json};
+use watchword_e2e::cluster::{Answer, Https};
+use watchword_e2e::watchword::LIMIT;
+use watchword_e2e::{Cluster, wait_for};
+
+use crate::keeper::Keeper;
+
+const SECRET: &str = "/secrets/v1/secret/default/limits/none";
+
+pub(crate) async fn are_each_ones_own(cluster: &Cluster, keeper: &Keeper) -> Result<()> {
+    let replicas = keeper.replicas().await?;
+    let [one, other] = replicas.as_slice() else { anyhow::bail!("two replicas") };
+    let (here, there) = (keeper.outside(one), keeper.outside(other));
+    let namespace = cluster.namespace("limits").await?;
+    let mut tokens = Vec::new();
+    for name in ["greedy", "modest", "late"] {
+        namespace.account(name).await?;
+        tokens.push(namespace.token(cluster.client(), name, None, None).await?);
+    }
+    let [greedy, modest, late] = tokens.as_slice() else { anyhow::bail!("three tokens") };
+
+    let sent = until_told_to_wait(&here, 403, |_| greedy.clone()).await?;
+    assert_eq!(get(&here, modest).await?.status, 403, "another user is counted apart");
+    assert_eq!(get(&there, greedy).await?.status, 403, "the other replica counts for itself");
+    wait_for("waiting to help", LIMIT, async || {
+        let answer = get(&here, greedy).await?;
+        ensure!(answer.status == 403, "{}: {}", answer.status, answer.text());
+        Ok(())
+    })
+    .await?;
+
+    whoever_is_known_is_not_held_up_by_strangers(&here, modest).await?;
+    assert_eq!(get(&there, "nobody's").await?.status, 401);
+    // Who is not known yet waits with the strangers, and not for long.
+    wait_for("waiting to help", LIMIT, async || {
+        let answer = get(&here, late).await?;
+        ensure!(answer.status == 403, "{}: {}", answer.status, answer.text());
+        Ok(())
+    })
+    .await?;
+
+    let user = format!("system:serviceaccount:{}:greedy", namespace.name());
+    let log = cluster.audit().await?;
+    let of_user = log.iter().filter(|line| line["subject"]["user"]["name"] == *user).count();
+    ensure!(of_user > 0 && of_user < sent + 10, "{of_user} lines of {sent} requests");
+    let counts = |line: &Value| {
+        line["cause"].as_str().is_some_and(|cause| cause.contains("were not written down"))
+    };
+    ensure!(log.iter().any(counts), "no line counts those that have none");
+    Ok(())
+}
+
+/// Strangers come from this user's own address; the store knows the user for ten seconds.
+async fn whoever_is_known_is_not_held_up_by_strangers(store: &Https, user: &str) -> Result<()> {
+    for round in 0..5 {
+        let since = Instant::now();
+        let before = get(store, user).await?;
+        until_told_to_wait(store, 401, |number| format!("nobody's-{round}-{number}")).await?;
+        let after = get(store, user).await?;
+        if before.status == 403 && since.elapsed() < Duration::from_secs(9) {
+            assert_eq!(after.status, 403, "{}", after.text());
+            return Ok(());
+        }
+    }
+    anyhow::bail!("this machine is too slow to be refused so often in ten seconds")
+}
+
+/// Asks until the answer is 429; until then it must be `refused`. Returns how often that was.
+async fn until_told_to_wait(
+    store: &Https,
+    refused: u16,
+    token: impl Fn(usize) -> String,
+) -> Result<usize> {
+    for begin in (0..MOST).step_by(AT_ONCE) {
+        let numbers = begin..begin + AT_ONCE;
+        let answers = join_all(numbers.map(async |number| get(store, &token(number)).await)).await;
+        let answers = answers.into_iter().collect::<Result<Vec<Answer>>>()?;
+        if let Some(told) = answers.iter().find(|answer| answer.status == 429) {
+            assert_eq!(told.json()["code"], json!("too_many_requests"), "{}", told.text());
+            let seconds: u64 = told.header("Retry-After").context("no Retry-After")?.parse()?;
+            assert!((1..=10).contains(&seconds), "{seconds}");
+            return Ok(begin + AT_ONCE);
+        }
+        for answer in answers {
+            ensure!(answer.status == refused, "{}: {}", answer.status, answer.text());
+        }
+    }
+    anyhow::bail!("{MOST} refusals in a row are no reason to wait")
+}
+
+async fn get(store: &Https, token: &str) -> Result<Answer> {
+    store.ask("GET", SECRET, Some(token), &Value::Null).await
+}
+
+/// More than the burst, and than what comes back while they are sent.
+const MOST: usize = 2000;
+
+const AT_ONCE: usize = 20;
