@@ -2,13 +2,17 @@
 //!
 //! Everything else is passed over unread, and cannot be lost: a pod is changed by a patch that
 //! names only what is ours. Reading a pod this way takes a fraction of what it takes to build it,
-//! and a pod that is made to be expensive costs the less.
+//! and a pod that is made to be expensive costs the less. Lists are limited: three bytes of JSON
+//! would else become a container of hundreds.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fmt;
+use std::marker::PhantomData;
 use std::ops::Deref;
 
-use serde::Deserialize;
+use serde::de::{Error, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use watchword_protocol::env_names;
 
 /// A pod.
@@ -28,17 +32,17 @@ struct Metadata {
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct SpecView<'a> {
-    #[serde(borrow)]
+    #[serde(borrow, default, deserialize_with = "few")]
     pub(super) containers: Option<Vec<ContainerView<'a>>>,
-    #[serde(borrow)]
+    #[serde(borrow, default, deserialize_with = "few")]
     pub(super) ephemeral_containers: Option<Vec<ContainerView<'a>>>,
-    #[serde(borrow)]
+    #[serde(borrow, default, deserialize_with = "few")]
     pub(super) init_containers: Option<Vec<ContainerView<'a>>>,
     #[serde(borrow)]
     pub(super) os: Option<Named<'a>>,
     pub(super) security_context: Option<SecurityContext>,
     pub(super) share_process_namespace: Option<bool>,
-    #[serde(borrow)]
+    #[serde(borrow, default, deserialize_with = "few")]
     pub(super) volumes: Option<Vec<Named<'a>>>,
 }
 
@@ -50,7 +54,7 @@ pub(super) struct ContainerView<'a> {
     pub(super) name: Text<'a>,
     #[serde(borrow)]
     pub(super) command: Option<Vec<Text<'a>>>,
-    #[serde(borrow)]
+    #[serde(borrow, default, deserialize_with = "few")]
     pub(super) env: Option<Vec<Variable<'a>>>,
     #[serde(borrow)]
     lifecycle: Option<Box<Lifecycle<'a>>>,
@@ -63,7 +67,7 @@ pub(super) struct ContainerView<'a> {
     startup_probe: Option<Box<Handler<'a>>>,
     #[serde(borrow)]
     pub(super) termination_message_path: Option<Text<'a>>,
-    #[serde(borrow)]
+    #[serde(borrow, default, deserialize_with = "few")]
     pub(super) volume_mounts: Option<Vec<Mount<'a>>>,
 }
 
@@ -128,6 +132,44 @@ pub(super) struct SecurityContext {
 #[serde(transparent)]
 pub(super) struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
+/// A list of as many items as a pod may have.
+struct Few<T>(Vec<T>);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Few<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_seq(FewVisitor(PhantomData))
+    }
+}
+
+struct FewVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for FewVisitor<T> {
+    type Value = Few<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a list of at most {MAX_ITEMS} items")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Few<T>, A::Error> {
+        let mut items = Vec::new();
+        while let Some(item) = list.next_element()? {
+            if items.len() == MAX_ITEMS {
+                return Err(A::Error::invalid_length(items.len() + 1, &self));
+            }
+            items.push(item);
+        }
+        Ok(Few(items))
+    }
+}
+
+fn few<'de, D, T>(deserializer: D) -> Result<Option<Vec<T>>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    Ok(Option::<Few<T>>::deserialize(deserializer)?.map(|few| few.0))
+}
+
 impl PodView<'_> {
     /// The label of this name.
     pub fn label(&self, name: &str) -> Option<&str> {
@@ -191,5 +233,26 @@ impl Deref for Text<'_> {
 
     fn deref(&self) -> &str {
         &self.0
+    }
+}
+
+/// More than a pod that fits into etcd has a use for.
+const MAX_ITEMS: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pod_that_is_made_of_nothing_but_containers_is_refused_early() {
+        let pod = |count| {
+            let containers = vec!["{}"; count].join(",");
+            format!(r#"{{"spec": {{"containers": [{containers}], "volumes": null}}}}"#)
+        };
+
+        assert!(serde_json::from_str::<PodView<'_>>(&pod(MAX_ITEMS)).is_ok());
+        let refused = serde_json::from_str::<PodView<'_>>(&pod(MAX_ITEMS + 1)).unwrap_err();
+
+        assert!(refused.to_string().contains("at most 4096 items"), "{refused}");
     }
 }
