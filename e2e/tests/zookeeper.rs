@@ -288,8 +288,8 @@ async fn one_waits_and_says(cluster: &Cluster, stays: &str, text: &str) -> Resul
     let stores = ListParams::default().labels("app.kubernetes.io/component=store");
     wait_for("a replica that waits", LIMIT, async || {
         let others = pods.list(&stores).await?.items;
-        let mut other = others.iter().filter_map(|pod| pod.metadata.name.as_deref());
-        let other = other.find(|name| *name != stays).context("no other")?;
+        let mut names = others.iter().filter_map(|pod| pod.metadata.name.as_deref());
+        let other = names.find(|name| *name != stays).context("no other")?;
         let log = pods.logs(other, &LogParams::default()).await?;
         ensure!(log.contains(text), "{log}");
         let pod = pods.get(other).await?;
