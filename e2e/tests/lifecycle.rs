@@ -31,7 +31,7 @@ fn a_service_becomes_a_deployment_that_scales_rolls_out_and_rolls_back() {
         let deployment: Deployment = namespace.api().get("web").await?;
         assert_eq!(controller_of(&deployment)?, ("TaskDefinition".to_owned(), "web".to_owned()));
         let resolved = namespace.condition("web", "SecretsResolved", "True").await?;
-        assert_eq!(resolved["message"], "All 1 references can be read.");
+        assert_eq!(resolved["message"], "The reference can be read.");
         namespace.condition("web", "Available", "True").await?;
         let first = namespace.another_revision("web", "").await?;
         let table = namespace.said(&["get", "td", "web"]).await?;

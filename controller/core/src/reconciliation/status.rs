@@ -229,7 +229,10 @@ fn secrets_resolved(check: &Check) -> Verdict {
         None => Verdict::new(
             Truth::True,
             "Resolved",
-            format!("All {} references can be read.", references.len()),
+            match references.len() {
+                1 => "The reference can be read.".to_owned(),
+                count => format!("All {count} references can be read."),
+            },
         ),
         Some((_, code, _)) => {
             let list: Vec<String> =
