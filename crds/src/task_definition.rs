@@ -268,7 +268,7 @@ impl JsonSchema for PodTemplate {
 #[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TaskDefinitionStatus {
-    /// Accepted, SecretsResolved, Available and Conflict.
+    /// Accepted, SecretsResolved, Available, StoreTrusted and Conflict.
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
