@@ -116,6 +116,7 @@ pub async fn run(args: ControllerArgs, shared: Shared) -> Result<(), Infallible>
             _ = leading.wait_for(|leading| !*leading) => warn!("no longer leading"),
             () = async { tokio::join!(work, say_ready(&context, &condition)); } => {}
             () = follow_bundle(&context) => {}
+            () = follow_webhook(&context) => {}
         }
         if shutdown.is_requested() {
             break;
@@ -209,7 +210,11 @@ async fn poke(
     {
         complain(error);
     }
-    context.poker.poke(observed, key, now).await.unwrap_or_else(|error| {
+    let poked = match observed.definition.spec.run.adopt {
+        None => context.poker.poke(observed, key, now).await,
+        Some(_) => context.poker.poke_adopted(observed, key, now).await,
+    };
+    poked.unwrap_or_else(|error| {
         complain(error);
         None
     })
@@ -383,6 +388,7 @@ fn note(
             context.memory.forget(&key);
             context.checks.forget(&key);
             context.failures.reset(&key);
+            context.poker.forget_definition(&key);
         }
         // The error policy has said it.
         Err(ControllerError::ReconcilerFailed(..)) => {}
@@ -399,6 +405,15 @@ async fn follow_bundle(context: &Context) {
         if context.bundle.read().await {
             context.wake(|_| true);
         }
+    }
+}
+
+/// Looks at what is adopted whenever the webhook has come back, without end: nothing else tells of
+/// pods that could not be made.
+async fn follow_webhook(context: &Context) {
+    let mut returns = std::pin::pin!(context.poker.returns());
+    while returns.next().await.is_some() {
+        context.wake(|definition| definition.spec.run.adopt.is_some());
     }
 }
 

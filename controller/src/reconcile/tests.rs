@@ -305,6 +305,62 @@ async fn a_deployment_is_poked_once_the_webhook_is_back_and_not_again_at_once() 
 }
 
 #[tokio::test]
+async fn an_adopted_deployment_is_poked_when_the_definition_is_new_or_another_one() {
+    let definition = definition(json!({"adopt": {
+        "serviceAccountName": "legacy", "selector": {"matchLabels": {"app": "legacy"}},
+    }}));
+    let labels = json!({"app": "legacy", "watchword.dev/inject": "true"});
+    let refused = adopted("refused", labels.clone(), "denied by pods.watchword.dev");
+    let others = [
+        adopted("other", json!({"app": "other", "watchword.dev/inject": "true"}), "watchword"),
+        adopted("plain", json!({"app": "legacy"}), "watchword"),
+        adopted("quota", labels.clone(), "exceeded quota"),
+    ];
+    let all = |first: &Value| {
+        let items: Vec<&Value> = std::iter::once(first).chain(&others).collect();
+        json!({"apiVersion": "apps/v1", "kind": "DeploymentList", "metadata": {}, "items": items})
+    };
+    let mended = adopted("refused", labels, "");
+    let list = "/apis/apps/v1/namespaces/shop/deployments";
+    let webhook = "/apis/apps/v1/namespaces/watchword-system/deployments/watchword-webhook";
+    let ready = json!({"metadata": {"name": "watchword-webhook"}, "status": {"readyReplicas": 1}});
+    let (context, server) = context(
+        Held::default(),
+        vec![
+            call(Method::GET, list, 200, all(&refused)),
+            call(Method::GET, webhook, 200, ready),
+            call(Method::PATCH, &format!("{list}/refused"), 200, refused),
+            call(Method::GET, list, 200, all(&mended)),
+            // Then nothing until there is a reason to look again.
+            call(Method::GET, list, 200, all(&mended)),
+        ],
+    );
+    let mut observed = observe(&definition, &key_of(), &context).await.unwrap().observed;
+    let now = Timestamp::now();
+
+    let mut looks = Vec::new();
+    for seconds in [0, 5, 10] {
+        let now = now + SignedDuration::from_secs(seconds);
+        looks.push(context.poker.poke_adopted(&observed, &key_of(), now).await.unwrap());
+    }
+    observed.definition.metadata.generation = Some(2);
+    looks.push(context.poker.poke_adopted(&observed, &key_of(), now).await.unwrap());
+    observed.definition.metadata.generation = Some(3);
+    observed.rivals = vec!["other".to_owned()];
+    looks.push(context.poker.poke_adopted(&observed, &key_of(), now).await.unwrap());
+
+    assert_eq!(
+        looks.iter().map(Option::is_some).collect::<Vec<_>>(),
+        [true, false, false, false, false]
+    );
+    let requests = finish(context, server).await;
+    let poke = &requests[2];
+    assert!(poke.0.contains("fieldManager=watchword-poke"), "{}", poke.0);
+    assert_eq!(poke.1["metadata"]["uid"], "uid of refused");
+    assert_eq!(poke.1.get("spec"), None);
+}
+
+#[tokio::test]
 async fn a_deployment_is_rolled_once_by_an_annotation_of_its_template_alone() {
     let definition = definition(json!({"service": {"instances": 1}}));
     let mut stranger = refused_pod(&revision::name(&revision_of(&definition).spec));
@@ -446,6 +502,22 @@ fn revision_path(definition: &TaskDefinition) -> String {
 
 fn deployment() -> Value {
     workload("apps/v1", "Deployment")
+}
+
+/// Somebody else's Deployment, whose pods were refused with these words, if any.
+fn adopted(name: &str, labels: Value, refusal: &str) -> Value {
+    let failure = json!({"type": "ReplicaFailure", "status": "True", "message": refusal});
+    let conditions = if refusal.is_empty() { json!([]) } else { json!([failure]) };
+    json!({
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": name, "namespace": "shop", "uid": format!("uid of {name}")},
+        "spec": {
+            "selector": {"matchLabels": labels},
+            "template": {"metadata": {"labels": labels}, "spec": {"containers": []}},
+        },
+        "status": {"conditions": conditions},
+    })
 }
 
 fn workload(version: &str, kind: &str) -> Value {
