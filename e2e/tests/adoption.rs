@@ -269,8 +269,7 @@ impl Adopts for Namespace {
     }
 }
 
-/// Creates a pod as a person does: our own client would ask a webhook that says "try again" for
-/// minutes before it tells anybody.
+/// Creates a pod as a person does.
 async fn create(namespace: &Namespace, pod: &Value, dry_run: &str) -> Result<Output> {
     let name = format!("--namespace={}", namespace.name());
     let arguments = [name.as_str(), "create", dry_run, "--filename=-"];
