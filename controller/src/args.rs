@@ -6,7 +6,9 @@
 use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Parser, Subcommand, ValueEnum};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
+
+use crate::certificate::OVERLAP;
 
 /// Watchword's roles: secrets for pods, from task definitions.
 #[derive(Debug, Parser)]
@@ -94,6 +96,9 @@ pub struct AllArgs {
     /// File with a token of audience watchword-check, for the store
     #[arg(long, default_value = TOKEN_FILE, value_name = "FILE")]
     pub token_file: PathBuf,
+    /// When pods that know only a former certificate authority are replaced.
+    #[command(flatten)]
+    pub rolls: RollArgs,
 }
 
 /// What role `certificates` takes.
@@ -114,6 +119,29 @@ pub struct ControllerArgs {
     /// File with a token of audience watchword-check, for the store
     #[arg(long, default_value = TOKEN_FILE, value_name = "FILE")]
     pub token_file: PathBuf,
+    /// When pods that know only a former certificate authority are replaced.
+    #[command(flatten)]
+    pub rolls: RollArgs,
+}
+
+/// When pods that know only a former certificate authority are replaced.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub struct RollArgs {
+    /// How long after a certificate authority got a successor the services whose pods know only the
+    /// former one are left to other rollouts, before they are rolled for that; at most 1080h, which
+    /// leaves two weeks of the overlap. The webhook needs two minutes to tell pods of the successor
+    #[arg(long, default_value = "720h", value_name = "DURATION", value_parser = patience)]
+    pub roll_after: SignedDuration,
+}
+
+/// A duration that leaves a quarter of the overlap for rolling.
+fn patience(text: &str) -> Result<SignedDuration, String> {
+    let duration: SignedDuration = text.parse().map_err(|error: jiff::Error| error.to_string())?;
+    if (SignedDuration::ZERO..=OVERLAP * 3 / 4).contains(&duration) {
+        Ok(duration)
+    } else {
+        Err("it must be between 0s and 1080h".to_owned())
+    }
 }
 
 /// What role `store` takes.
@@ -305,6 +333,7 @@ mod tests {
     #[case(&["--namespace", "other", "webhook", "--agent-image", "i", "--agent-delivery", "image-volume"])]
     #[case(&["webhook", "--namespace=other", "--agent-image", "i", "--agent-pull-policy", "IfNotPresent"])]
     #[case(&["controller", "--store-url", "https://s", "--namespace", "other"])]
+    #[case(&["controller", "--roll-after", "1080h", "--namespace", "other"])]
     #[case(&["certificates", "--rotate-ca-before", "2026-11-23T00:00:00Z", "--namespace", "other"])]
     #[case(&["all", "--agent-image", "i", "--namespace", "other"])]
     fn common_flags_stand_before_or_after_the_role(#[case] line: &[&str]) {
@@ -317,6 +346,9 @@ mod tests {
     #[case(&[])]
     #[case(&["webhook", "--agent-image", "i", "--agent-delivery", "sidecar"])]
     #[case(&["certificates", "--rotate-ca-before", "yesterday"])]
+    #[case(&["controller", "--roll-after", "1081h"])]
+    #[case(&["controller", "--roll-after=-1s"])]
+    #[case(&["controller", "--roll-after", "soon"])]
     fn what_cannot_be_meant_is_a_usage_error(#[case] line: &[&str]) {
         let error = Args::try_parse_from([&["watchword-controller"], line].concat()).unwrap_err();
 

@@ -8,13 +8,14 @@
 //! ```
 //!
 //! What the roles share is in plain modules: [`readiness`], [`metrics`], [`shutdown`],
-//! [`leadership`], [`tls`], [`listen`], [`backoff`], [`chain`] and [`telemetry`]. A module of one
-//! role does not import from another role's. The binary is thin over this library, so that benches
-//! and tests can reach the roles.
+//! [`leadership`], [`tls`], [`listen`], [`certificate`], [`backoff`], [`chain`] and [`telemetry`]. A
+//! module of one role does not import from another role's. The binary is thin over this library, so
+//! that benches and tests can reach the roles.
 
 pub mod admission;
 pub mod args;
 pub mod backoff;
+pub mod certificate;
 pub mod certificates;
 pub mod chain;
 pub mod follow;

@@ -1,7 +1,7 @@
 //! Role `controller`: brings the workloads of task definitions to what they say, and reports.
 //!
 //! ```text
-//! watch ─► observe ─► plan (pure) ─► write ─► ask the store ─► report ─► tidy
+//! watch ─► observe ─► plan (pure) ─► write ─► ask the store ─► report ─► tidy ─► roll, poke
 //! ```
 //!
 //! One replica works, the holder of the lease; the others stand by. A definition is reconciled when
@@ -28,6 +28,7 @@ use watchword_core::reconciliation::{
 use watchword_core::wanted::secrets_of;
 use watchword_crds::{TaskDefinition, TaskDefinitionStatus, names};
 
+use self::bundle::Bundle;
 use self::caches::{Guarded, caches};
 use self::check::{Asked, Checks, Question};
 use self::context::{Context, Error, Key, Memory};
@@ -35,6 +36,7 @@ use self::events::Facts;
 use self::metrics::{ReconcileMetrics, ReconcileResult};
 use self::observe::{Observation, observe};
 use self::poke::Poker;
+use self::roll::{Rolled, Roller};
 use crate::args::ControllerArgs;
 use crate::backoff::{self, Backoff};
 use crate::chain::Chain;
@@ -43,6 +45,7 @@ use crate::readiness::Condition;
 use crate::shared::Shared;
 
 mod apply;
+mod bundle;
 mod caches;
 mod check;
 mod context;
@@ -50,6 +53,7 @@ mod events;
 mod metrics;
 mod observe;
 mod poke;
+mod roll;
 
 /// Runs the role until the process ends.
 ///
@@ -59,6 +63,7 @@ mod poke;
 pub async fn run(args: ControllerArgs, shared: Shared) -> Result<(), Infallible> {
     crate::guard::watch(&shared);
     let Shared { client, identity, metrics, namespace, readiness, shutdown } = shared;
+    let ControllerArgs { trust, token_file, rolls } = args;
     let metrics = ReconcileMetrics::new(&metrics);
     let condition = readiness.condition("caches");
     let campaign = Lease {
@@ -79,10 +84,13 @@ pub async fn run(args: ControllerArgs, shared: Shared) -> Result<(), Infallible>
         }
         let (again, requests) = mpsc::unbounded_channel();
         let (caches, controller) = caches(&client, requests);
+        let bundle = Bundle::new(&trust, rolls);
+        bundle.read().await;
         let context = Arc::new(Context {
             again,
+            bundle,
             caches,
-            checks: Checks::new(&args),
+            checks: Checks::new(&trust, token_file.clone()),
             client: client.clone(),
             failures: Backoff::new(FIRST_RETRY, LAST_RETRY),
             memory: Memory::default(),
@@ -92,6 +100,7 @@ pub async fn run(args: ControllerArgs, shared: Shared) -> Result<(), Infallible>
                 controller: names::CONTROLLER.to_owned(),
                 instance: Some(identity.clone()),
             },
+            roller: Roller::new(client.clone()),
         });
         let stop = shutdown.clone();
         let work = controller
@@ -106,6 +115,8 @@ pub async fn run(args: ControllerArgs, shared: Shared) -> Result<(), Infallible>
             // Losing the lease ends the work at once, between any two writes.
             _ = leading.wait_for(|leading| !*leading) => warn!("no longer leading"),
             () = async { tokio::join!(work, say_ready(&context, &condition)); } => {}
+            () = follow_bundle(&context) => {}
+            () = follow_webhook(&context) => {}
         }
         if shutdown.is_requested() {
             break;
@@ -151,7 +162,9 @@ async fn bring(definition: &TaskDefinition, key: &Key, context: &Context) -> Res
     report(&observed.definition, status, key, context).await?;
 
     apply::tidy(&plan, key, context).await?;
-    let happened = &applied.happened;
+    let rolled = roll(&observed, check, key, context, now).await;
+    let happened: Vec<_> = applied.happened.iter().cloned().chain(rolled.happened).collect();
+    let happened = &happened;
     let facts = Facts { check, happened, now, observed: &observed, outcome, plan: &plan };
     events::tell(facts, key, context).await;
     wake_rivals(&observed, key, context);
@@ -160,7 +173,23 @@ async fn bring(definition: &TaskDefinition, key: &Key, context: &Context) -> Res
     let refused = observed.refusal.is_some() || matches!(outcome, Outcome::Refused(_));
     let result = if refused { ReconcileResult::Refused } else { ReconcileResult::Ok };
     context.metrics.count(result);
-    Ok(next(&observed, &plan, outcome, &asked, poke, now))
+    let soon = [poke, rolled.again].into_iter().flatten().min();
+    Ok(next(&observed, &plan, outcome, &asked, soon, now))
+}
+
+/// Has pods replaced that do not know the store's authority. There is time: what goes wrong here is
+/// tried again with the next look.
+async fn roll(
+    observed: &Observed,
+    check: &Check,
+    key: &Key,
+    context: &Context,
+    now: Timestamp,
+) -> Rolled {
+    context.roller.roll(observed, check, key, now).await.unwrap_or_else(|error| {
+        warn!(name = key.name, namespace = key.namespace, error = %Chain(&error), "cannot roll");
+        Rolled::default()
+    })
 }
 
 /// Ends back-offs whose cause is gone. What goes wrong here is a matter of time only: the back-off
@@ -181,7 +210,11 @@ async fn poke(
     {
         complain(error);
     }
-    context.poker.poke(observed, key, now).await.unwrap_or_else(|error| {
+    let poked = match observed.definition.spec.run.adopt {
+        None => context.poker.poke(observed, key, now).await,
+        Some(_) => context.poker.poke_adopted(observed, key, now).await,
+    };
+    poked.unwrap_or_else(|error| {
         complain(error);
         None
     })
@@ -298,7 +331,7 @@ fn next(
     plan: &Plan,
     outcome: &Outcome,
     asked: &Asked,
-    poke: Option<Duration>,
+    soon: Option<Duration>,
     now: Timestamp,
 ) -> Action {
     if observed.refusal.is_some() {
@@ -312,7 +345,7 @@ fn next(
     let waits = latest.is_some() && matches!(asked.check, Check::Unknown { .. });
     let times = [
         Some(RESYNC.mul_f64(0.9 + random * 0.2)),
-        poke,
+        soon,
         settles,
         waits.then_some(WAITING),
         plan.conflict.is_some().then_some(CONFLICTING),
@@ -355,11 +388,32 @@ fn note(
             context.memory.forget(&key);
             context.checks.forget(&key);
             context.failures.reset(&key);
+            context.poker.forget_definition(&key);
         }
         // The error policy has said it.
         Err(ControllerError::ReconcilerFailed(..)) => {}
         Err(error) => debug!(error = %Chain(&error), "the controller's queue"),
         Ok((reference, action)) => debug!(%reference, ?action, "reconciled"),
+    }
+}
+
+/// Reads the bundle now and again, without end. Pods are judged by it, so all are looked at when it
+/// is another one.
+async fn follow_bundle(context: &Context) {
+    loop {
+        tokio::time::sleep(BUNDLE_INTERVAL).await;
+        if context.bundle.read().await {
+            context.wake(|_| true);
+        }
+    }
+}
+
+/// Looks at what is adopted whenever the webhook has come back, without end: nothing else tells of
+/// pods that could not be made.
+async fn follow_webhook(context: &Context) {
+    let mut returns = std::pin::pin!(context.poker.returns());
+    while returns.next().await.is_some() {
+        context.wake(|definition| definition.spec.run.adopt.is_some());
     }
 }
 
@@ -375,6 +429,9 @@ fn key(metadata: &kube::api::ObjectMeta) -> Result<Key, Error> {
         namespace: metadata.namespace.clone().ok_or(Error::Incomplete("namespace"))?,
     })
 }
+
+/// How often the bundle is read: as often as the webhook does.
+const BUNDLE_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The safety net: after this time everything is looked at again.
 const RESYNC: Duration = Duration::from_mins(10);

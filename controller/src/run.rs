@@ -113,8 +113,9 @@ fn start(role: RoleArgs, shared: &Shared) -> Vec<BoxFuture<'static, Result<(), R
                 agent,
                 trust,
                 token_file,
+                rolls,
             } = args;
-            let controller = ControllerArgs { trust: trust.clone(), token_file };
+            let controller = ControllerArgs { trust: trust.clone(), token_file, rolls };
             let store = StoreArgs {
                 address: store_address,
                 tls_dir: store_tls_dir,

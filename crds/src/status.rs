@@ -18,6 +18,9 @@ pub const CONFLICT: &str = "Conflict";
 /// Condition: the store can serve every reference to this definition's service id.
 pub const SECRETS_RESOLVED: &str = "SecretsResolved";
 
+/// Condition: every pod knows the authority that the store is known by, and so can start containers.
+pub const STORE_TRUSTED: &str = "StoreTrusted";
+
 /// What is known of one secret reference; never its value.
 #[derive(Clone, Debug, Default, Deserialize, Eq, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]

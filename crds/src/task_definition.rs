@@ -93,7 +93,8 @@ pub struct TaskDefinitionSpec {
     #[schemars(length(min = 1, max = 20))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tasks: Vec<TaskInfo>,
-    /// How the tasks run: exactly one of `service`, `once`, `schedule`, `adopt`.
+    /// How the tasks run: exactly one of `service`, `once`, `schedule`, `adopt`; one instance of a service when absent.
+    #[schemars(transform = without_default)]
     #[serde(default)]
     pub run: Run,
     /// The SecretResolver that references go to; the sealed store when absent.
@@ -132,6 +133,12 @@ pub struct Run {
     /// Not at all: the secrets go into pods that somebody else makes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub adopt: Option<Adopt>,
+}
+
+/// Takes the default out of the schema: written into the object it would be a `service` that nobody
+/// asked for, beside which a later `once` is one too many.
+fn without_default(schema: &mut Schema) {
+    schema.remove("default");
 }
 
 impl Default for Run {
@@ -268,7 +275,7 @@ impl JsonSchema for PodTemplate {
 #[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TaskDefinitionStatus {
-    /// Accepted, SecretsResolved, Available and Conflict.
+    /// Accepted, SecretsResolved, Available, StoreTrusted and Conflict.
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,

@@ -4,6 +4,7 @@
 use std::process::Output;
 
 use anyhow::{Context, Result, ensure};
+use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::api::{DeleteParams, ObjectMeta, PostParams};
 use kube::{Api, ResourceExt};
@@ -45,6 +46,50 @@ fn an_adopted_deployment_keeps_its_own_shape_and_gets_its_secrets() {
         let stands = api.get("legacy").await?;
         assert_eq!(stands.data["spec"]["template"].to_string(), written);
         assert!(stands.metadata.owner_references.unwrap_or_default().is_empty());
+        anyhow::Ok(())
+    });
+}
+
+#[test]
+fn an_adopted_deployment_whose_pods_are_refused_is_poked_and_changed_in_nothing_else() {
+    run(async |cluster: Cluster| {
+        let namespace = adopting(&cluster, "poked", "legacy").await?;
+        let mut pod = pod("", "legacy");
+        // The webhook cannot know what the image would start, so it refuses the pods for good.
+        pod["spec"]["containers"][0]["command"] = json!([]);
+        let deployment = json!({
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "metadata": {"name": "legacy"},
+            "spec": {
+                "selector": {"matchLabels": {"app": "legacy"}},
+                "template": {
+                    "metadata": {"labels": pod["metadata"]["labels"]},
+                    "spec": pod["spec"],
+                },
+            },
+        });
+        namespace.apply(&deployment.to_string()).await?;
+        let deployments: Api<Deployment> = namespace.api();
+        wait_for("the pods to be refused", LIMIT, async || {
+            let status = deployments.get("legacy").await?.status.unwrap_or_default();
+            let conditions = status.conditions.unwrap_or_default();
+            let failure = conditions.iter().find(|one| one.type_ == "ReplicaFailure");
+            failure.map(drop).with_context(|| format!("{conditions:?}"))
+        })
+        .await?;
+        let before = deployments.get("legacy").await?;
+
+        namespace.define("legacy", &definition(&namespace, "legacy")).await?;
+
+        let after = wait_for("the Deployment to be poked", LIMIT, async || {
+            let after = deployments.get("legacy").await?;
+            let poked = after.annotations().contains_key("watchword.dev/poked-at");
+            poked.then_some(after).context("not yet")
+        })
+        .await?;
+        assert_eq!(after.spec, before.spec);
+        assert_eq!(after.labels(), before.labels());
         anyhow::Ok(())
     });
 }
@@ -224,8 +269,7 @@ impl Adopts for Namespace {
     }
 }
 
-/// Creates a pod as a person does: our own client would ask a webhook that says "try again" for
-/// minutes before it tells anybody.
+/// Creates a pod as a person does.
 async fn create(namespace: &Namespace, pod: &Value, dry_run: &str) -> Result<Output> {
     let name = format!("--namespace={}", namespace.name());
     let arguments = [name.as_str(), "create", dry_run, "--filename=-"];

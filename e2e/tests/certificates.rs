@@ -13,8 +13,8 @@ use jiff::Timestamp;
 use k8s_openapi::api::admissionregistration::v1::{
     MutatingWebhookConfiguration, ValidatingWebhookConfiguration,
 };
-use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
-use kube::api::{DeleteParams, LogParams, Patch, PatchParams, PostParams};
+use k8s_openapi::api::core::v1::{ConfigMap, Event, Pod, Secret};
+use kube::api::{DeleteParams, ListParams, LogParams, Patch, PatchParams, PostParams};
 use kube::{Api, Resource, ResourceExt};
 use rcgen::{CertificateParams, KeyPair};
 use serde_json::json;
@@ -113,9 +113,8 @@ fn pods_from_before_and_after_a_succession_of_authorities_get_their_secrets() {
                     .await?;
                     let secret = namespace.secret("s");
                     cluster.create_secret(&secret, "first").await?;
-                    let print = "trap 'exit 0' TERM; echo \"<$S>\"; sleep 600 & wait";
                     let web =
-                        |name| json!({"tasks": [with_variable(task(name, print), "S", &secret)]});
+                        |name| json!({"tasks": [with_variable(task(name, PRINT), "S", &secret)]});
                     namespace.define("before", &web("before")).await?;
                     let before = printed(&namespace, "before", "<first>\n").await?;
                     assert_eq!(told(&before, 1)?, one);
@@ -143,7 +142,7 @@ fn pods_from_before_and_after_a_succession_of_authorities_get_their_secrets() {
                     // The pod from before knows the old authority alone, also when it starts again.
                     cluster.update_secret(&secret, "second").await?;
                     let name = before.name_any();
-                    namespace.exec(&name, None, &["kill", "1"]).await?.success()?;
+                    end_container(&namespace, &name).await?;
                     let again = printed(&namespace, "before", "<second>\n").await?;
                     assert_eq!(again.uid(), before.uid(), "it is the same pod");
                     assert_eq!(told(&again, 1)?, one);
@@ -164,6 +163,167 @@ fn pods_from_before_and_after_a_succession_of_authorities_get_their_secrets() {
     });
 }
 
+#[test]
+fn a_service_is_rolled_before_the_overlap_ends_and_pods_that_are_not_ours_to_roll_are_named() {
+    run(async |cluster: Cluster| {
+        cluster
+            .disturb(
+                ["certificates", "controller", "store", "webhook"],
+                async |[certificates, controller, store, webhook]| {
+                    end_overlap(&cluster).await?;
+                    let namespace = adopter(&cluster, "rolled").await?;
+                    cluster.create_secret(&namespace.secret("s"), "first").await?;
+                    wait_for("one authority in the webhook's hands", LIMIT, async || {
+                        look_now(&webhook).await?;
+                        told(&try_pod(&namespace).await?, 1)
+                    })
+                    .await?;
+                    let before = strangers(&namespace).await?;
+
+                    let now = Timestamp::now().to_string();
+                    certificates
+                        .change_container(json!({"args": ["--rotate-ca-before", now]}))
+                        .await?;
+                    wait_for("two authorities in the webhook's hands", LIMIT, async || {
+                        look_now(&webhook).await?;
+                        told(&try_pod(&namespace).await?, 2)
+                    })
+                    .await?;
+
+                    // For a month nothing is done, but everything is said.
+                    for (name, reason) in REASONS {
+                        wait_for(&format!("`{name}` to say {reason}"), LIMIT, async || {
+                            look_now(&controller).await?;
+                            let status = namespace.definition(name).await?.status;
+                            let conditions = status.unwrap_or_default().conditions;
+                            let said = conditions.iter().find(|one| one.reason == reason);
+                            let said = said.with_context(|| format!("{conditions:?}"))?;
+                            let pod = format!("`{}`", before[name].name_any());
+                            ensure!(said.message.contains(&pod), "{}", said.message);
+                            assert_eq!((&*said.type_, &*said.status), ("StoreTrusted", "False"));
+                            Ok(())
+                        })
+                        .await?;
+                    }
+                    for (name, reason) in &REASONS[1..] {
+                        event(&namespace, name, reason).await?;
+                    }
+                    assert_eq!(uids(&running(&namespace).await?), uids(&before));
+                    let revision = current_revision(&namespace, "web").await?;
+
+                    controller.change_container(json!({"args": ["--roll-after", "0s"]})).await?;
+                    namespace.condition("web", "StoreTrusted", "True").await?;
+                    event(&namespace, "web", "WorkloadRolled").await?;
+                    let after = running(&namespace).await?;
+                    assert_ne!(after["web"].uid(), before["web"].uid());
+                    told(&after["web"], 2)?;
+                    assert_eq!(current_revision(&namespace, "web").await?, revision);
+                    for name in ["app", "job"] {
+                        assert_eq!(after[name].uid(), before[name].uid(), "`{name}` was replaced");
+                    }
+
+                    let served = certificates_served(&store).await?;
+                    end_overlap(&cluster).await?;
+                    wait_for("the store to vouch for the new authority alone", LIMIT, async || {
+                        look_now(&store).await?;
+                        let now = certificates_served(&store).await?;
+                        (now > served).then_some(()).context("it serves the old certificate")
+                    })
+                    .await?;
+                    cluster.update_secret(&namespace.secret("s"), "second").await?;
+                    for name in ["web", "app"] {
+                        let pod = after[name].name_any();
+                        end_container(&namespace, &pod).await?;
+                    }
+                    namespace.says(&after["web"].name_any(), None, "<second>\n").await?;
+                    let web = namespace.api::<Pod>().get(&after["web"].name_any()).await?;
+                    assert_eq!(web.uid(), after["web"].uid(), "it is the same pod");
+                    // What was said of the one that nobody restarted in time is true.
+                    let app = after["app"].name_any();
+                    wait_for("the adopted pod to wait", LIMIT, async || {
+                        let log = namespace.logs(&app, None).await?;
+                        ensure!(
+                            log.contains("waiting for the secrets of container `app`"),
+                            "{log}"
+                        );
+                        Ok(())
+                    })
+                    .await
+                },
+            )
+            .await
+    });
+}
+
+/// What becomes of the pods of a service, of an adopted one and of one that runs once.
+const REASONS: [(&str, &str); 3] =
+    [("web", "RollLater"), ("app", "RestartNeeded"), ("job", "RunsEnd")];
+
+/// A pod of each kind that prints the secret and stays, each of which knows one authority.
+async fn strangers(namespace: &Namespace) -> Result<BTreeMap<&'static str, Pod>> {
+    let tasks = |name| json!([with_variable(task(name, PRINT), "S", &namespace.secret("s"))]);
+    namespace.define("web", &json!({"tasks": tasks("web")})).await?;
+    namespace.define("job", &json!({"tasks": tasks("job"), "run": {"once": {}}})).await?;
+    let mut adopted = serde_json::to_value(app_pod(PRINT)?)?;
+    adopted["apiVersion"] = json!("v1");
+    adopted["kind"] = json!("Pod");
+    wait_for("the adopted pod to be let in", LIMIT, async || {
+        namespace.apply(&adopted.to_string()).await
+    })
+    .await?;
+    for name in ["web", "job", "app"] {
+        namespace.in_state(name, "TASK_RUNNING").await?;
+    }
+    let pods = running(namespace).await?;
+    for pod in pods.values() {
+        told(pod, 1)?;
+        namespace.says(&pod.name_any(), None, "<first>\n").await?;
+    }
+    Ok(pods)
+}
+
+/// The pods that [`strangers`] made, or those that took their places.
+async fn running(namespace: &Namespace) -> Result<BTreeMap<&'static str, Pod>> {
+    let mut pods = BTreeMap::new();
+    for (name, labels) in [
+        ("web", "watchword.dev/task-definition=web"),
+        ("job", "watchword.dev/task-definition=job"),
+        ("app", "app=app"),
+    ] {
+        pods.insert(name, namespace.pod_with(labels, "Running").await?);
+    }
+    Ok(pods)
+}
+
+fn uids(pods: &BTreeMap<&'static str, Pod>) -> Vec<Option<String>> {
+    pods.values().map(ResourceExt::uid).collect()
+}
+
+async fn current_revision(namespace: &Namespace, definition: &str) -> Result<String> {
+    let status = namespace.definition(definition).await?.status.unwrap_or_default();
+    status.current_revision.context("no revision")
+}
+
+/// Has the program of a pod end, so that it starts again. What ends it may be killed with it, so how
+/// that ended says nothing.
+async fn end_container(namespace: &Namespace, pod: &str) -> Result<()> {
+    namespace.exec(pod, None, &["kill", "1"]).await.map(drop)
+}
+
+/// Waits for an Event about a definition.
+async fn event(namespace: &Namespace, definition: &str, reason: &str) -> Result<()> {
+    let events: Api<Event> = namespace.api();
+    let fields = format!(
+        "involvedObject.kind=TaskDefinition,involvedObject.name={definition},reason={reason}"
+    );
+    wait_for(&format!("an Event with {fields}"), LIMIT, async || {
+        let list = events.list(&ListParams::default().fields(&fields)).await?;
+        ensure!(!list.items.is_empty(), "none yet");
+        Ok(())
+    })
+    .await
+}
+
 /// A namespace with a definition that adopts the pods which [`try_pod`] tries to make.
 async fn adopter(cluster: &Cluster, story: &str) -> Result<Namespace> {
     let namespace = cluster.namespace(story).await?;
@@ -180,15 +340,22 @@ async fn adopter(cluster: &Cluster, story: &str) -> Result<Namespace> {
 
 /// What would become of a pod that the definition adopts: all of admission, and no pod.
 async fn try_pod(namespace: &Namespace) -> Result<Pod> {
-    let pod: Pod = serde_json::from_value(json!({
+    let mut pod = app_pod("true")?;
+    pod.metadata.name = Some("tried".to_owned());
+    let parameters = PostParams { dry_run: true, ..PostParams::default() };
+    Ok(namespace.api::<Pod>().create(&parameters, &pod).await?)
+}
+
+/// A pod that the definition of [`adopter`] adopts.
+fn app_pod(script: &str) -> Result<Pod> {
+    Ok(serde_json::from_value(json!({
         "metadata": {"name": "app", "labels": {"app": "app", "watchword.dev/inject": "true"}},
         "spec": {
             "serviceAccountName": "app",
-            "containers": [{"name": "app", "image": BUSYBOX, "command": ["true"]}],
+            "terminationGracePeriodSeconds": 1,
+            "containers": [{"name": "app", "image": BUSYBOX, "command": ["sh", "-c", script]}],
         },
-    }))?;
-    let parameters = PostParams { dry_run: true, ..PostParams::default() };
-    Ok(namespace.api::<Pod>().create(&parameters, &pod).await?)
+    }))?)
 }
 
 fn is_injected(pod: &Pod) -> bool {
@@ -296,6 +463,9 @@ fn count(bundle: &str) -> usize {
 
 /// The name of both webhook configurations.
 const CONFIGURATION: &str = "watchword";
+
+/// Says the secret, stays, and ends when asked.
+const PRINT: &str = "trap 'exit 0' TERM; echo \"<$S>\"; sleep 600 & wait";
 
 /// What "within seconds" means on a machine that does much else.
 const SECONDS: Duration = Duration::from_secs(30);

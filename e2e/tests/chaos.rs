@@ -2,6 +2,7 @@
 //!
 //! The stories stop and kill Watchword's own pods, one story after the other, and put all back.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
@@ -55,6 +56,68 @@ fn without_the_webhook_no_pod_starts_uninjected_and_afterwards_all_come_up_by_th
                         prints(&namespace, &pod.name_any(), "<value of s>\n").await?;
                     }
                 }
+                Ok(())
+            })
+            .await
+    });
+}
+
+#[test]
+fn pods_that_are_made_while_the_webhook_goes_are_injected_or_refused_and_nothing_between() {
+    run(async |cluster: Cluster| {
+        cluster
+            .disturb(["webhook"], async |[webhook]| {
+                let namespace = cluster.namespace("webhook-goes").await?;
+                adopt(&namespace).await?;
+                let pods: Api<Pod> = namespace.api();
+                let try_pod = async |labels: Value| {
+                    let pod = json!({
+                        "metadata": {"name": "pod", "labels": labels},
+                        "spec": {
+                            "serviceAccountName": "app",
+                            "containers": [{"name": "app", "image": PAUSE, "command": ["/pause"]}],
+                        },
+                    });
+                    // All of admission, and no pod.
+                    let dry_run = PostParams { dry_run: true, ..PostParams::default() };
+                    let created = pods.create(&dry_run, &serde_json::from_value(pod)?).await;
+                    match created {
+                        Ok(pod) => anyhow::Ok(Ok(is_ours(&pod))),
+                        Err(kube::Error::Api(status)) => Ok(Err(status.message)),
+                        Err(error) => Err(error.into()),
+                    }
+                };
+                let labelled = json!({"app": "app", "watchword.dev/inject": "true"});
+                wait_for("a pod to be injected", LIMIT, async || {
+                    match try_pod(labelled.clone()).await? {
+                        Ok(true) => Ok(()),
+                        other => bail!("{other:?}"),
+                    }
+                })
+                .await?;
+
+                let gone = Cell::new(false);
+                let go = async {
+                    webhook.scale(0).await?;
+                    gone.set(true);
+                    anyhow::Ok(())
+                };
+                let make = async {
+                    let (mut injected, mut refused) = (0, 0);
+                    while !gone.get() || injected + refused < 50 || refused == 0 {
+                        match try_pod(labelled.clone()).await? {
+                            Ok(true) => injected += 1,
+                            Err(message) if message.contains("watchword-injected") => refused += 1,
+                            other => bail!("a labelled pod: {other:?}"),
+                        }
+                        let plain = try_pod(json!({"app": "app"})).await?;
+                        ensure!(plain == Ok(false), "an unlabelled pod: {plain:?}");
+                    }
+                    Ok((injected, refused))
+                };
+                let ((), (injected, refused)) = tokio::try_join!(go, make)?;
+
+                assert!(injected > 0 && refused > 0, "{injected} injected, {refused} refused");
                 Ok(())
             })
             .await

@@ -11,7 +11,7 @@ use k8s_openapi::api::core::v1::{Event, Namespace as NamespaceObject, Pod};
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use kube::{Api, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
-use serde_json::json;
+use serde_json::{Value, json};
 use watchword_crds::{TaskDefinition, TaskRevision};
 use watchword_e2e::watchword::{LIMIT, task, with_file, with_variable};
 use watchword_e2e::{Cluster, Namespace, run, wait_for};
@@ -31,7 +31,7 @@ fn a_service_becomes_a_deployment_that_scales_rolls_out_and_rolls_back() {
         let deployment: Deployment = namespace.api().get("web").await?;
         assert_eq!(controller_of(&deployment)?, ("TaskDefinition".to_owned(), "web".to_owned()));
         let resolved = namespace.condition("web", "SecretsResolved", "True").await?;
-        assert_eq!(resolved["message"], "All 1 references can be read.");
+        assert_eq!(resolved["message"], "The reference can be read.");
         namespace.condition("web", "Available", "True").await?;
         let first = namespace.another_revision("web", "").await?;
         let table = namespace.said(&["get", "td", "web"]).await?;
@@ -244,6 +244,40 @@ fn a_service_that_becomes_a_job_leaves_no_deployment_and_a_deleted_definition_no
         namespace.gone::<Job>().await?;
         namespace.gone::<Pod>().await?;
         namespace.gone::<TaskRevision>().await?;
+        anyhow::Ok(())
+    });
+}
+
+#[test]
+fn what_runs_as_a_service_because_nothing_was_said_becomes_a_job_by_an_ordinary_apply() {
+    run(async |cluster: Cluster| {
+        let namespace = cluster.namespace("silent").await?;
+        // As `kubectl apply` does it, which takes away only what it applied itself.
+        let apply = async |spec: Value| {
+            let definition = json!({
+                "apiVersion": "watchword.dev/v1alpha1",
+                "kind": "TaskDefinition",
+                "metadata": {"name": "web", "namespace": namespace.name()},
+                "spec": spec,
+            });
+            let (apply, definition) = (["apply", "-f", "-"], definition.to_string());
+            let applied = cluster.kubectl_with(&apply, &definition).await?;
+            ensure!(applied.status.success(), "{}", String::from_utf8_lossy(&applied.stderr));
+            Ok(())
+        };
+        let tasks = json!([task("web", "exec sleep 600")]);
+        apply(json!({"tasks": tasks})).await?;
+        namespace.in_state("web", "TASK_RUNNING").await?;
+        assert_eq!(namespace.names::<Deployment>().await?, ["web"]);
+
+        apply(json!({"tasks": tasks, "run": {"once": {}}})).await?;
+        namespace.gone::<Deployment>().await?;
+        wait_for("the Job", LIMIT, async || namespace.api::<Job>().get("web").await).await?;
+
+        apply(json!({"tasks": tasks})).await?;
+        namespace.gone::<Job>().await?;
+        namespace.in_state("web", "TASK_RUNNING").await?;
+        assert_eq!(namespace.names::<Deployment>().await?, ["web"]);
         anyhow::Ok(())
     });
 }

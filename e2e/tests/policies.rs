@@ -427,6 +427,7 @@ fn watchwords_own_accounts_are_held_to_what_is_theirs() {
         theirs["apiVersion"] = json!("apps/v1");
         theirs["kind"] = json!("Deployment");
         theirs["spec"]["replicas"] = json!(0);
+        theirs["metadata"]["annotations"] = json!({"theirs": "yes"});
         namespace.apply(&theirs.to_string()).await?;
         let deployments: Api<Deployment> = Api::namespaced(controller.clone(), namespace.name());
         let take = Patch::Merge(json!({"metadata": {"ownerReferences": owners}}));
@@ -435,6 +436,27 @@ fn watchwords_own_accounts_are_held_to_what_is_theirs() {
         for refusal in [taken, deleted] {
             let refusal = refusal.map(|error| error.to_string()).unwrap_or_default();
             assert!(refusal.contains(words), "{refusal:?}");
+        }
+
+        // All that it may write there is the annotation that ends a back-off.
+        let poked = json!({"watchword.dev/poked-at": "now"});
+        let poke = Patch::Merge(json!({"metadata": {"annotations": poked}}));
+        deployments.patch("x", &PatchParams::default(), &poke).await?;
+        for more in [
+            json!({"metadata": {"annotations": {"other": "too"}}}),
+            json!({"metadata": {"annotations": {"theirs": null}}}),
+            json!({"metadata": {"labels": {"other": "too"}}}),
+            json!({"metadata": {"finalizers": ["e2e/other"]}}),
+            json!({"spec": {"replicas": 1}}),
+            json!({"spec": {"template": {"metadata": {"annotations": poked}}}}),
+        ] {
+            let mut patch =
+                json!({"metadata": {"annotations": {"watchword.dev/poked-at": "again"}}});
+            merge(&mut patch, &more);
+            let patched =
+                deployments.patch("x", &PatchParams::default(), &Patch::Merge(&patch)).await;
+            let refusal = patched.err().map(|error| error.to_string()).unwrap_or_default();
+            assert!(refusal.contains(words), "{patch}: {refusal:?}");
         }
 
         // No account of Watchword reads Secrets or makes tokens, here or in its own namespace.
@@ -526,6 +548,18 @@ fn named<'a>(list: &'a mut Value, name: &str) -> &'a mut Value {
     let items = list.as_array_mut().into_iter().flatten();
     let found = items.into_iter().find(|item| item["name"] == name);
     found.unwrap_or_else(|| panic!("the pod has no `{name}`"))
+}
+
+/// Writes the members of one object into another, as deep as both go.
+fn merge(into: &mut Value, from: &Value) {
+    match (into, from) {
+        (Value::Object(into), Value::Object(from)) => {
+            for (key, value) in from {
+                merge(into.entry(key.clone()).or_insert(Value::Null), value);
+            }
+        }
+        (into, from) => *into = from.clone(),
+    }
 }
 
 fn push(list: &mut Value, item: Value) {

@@ -28,16 +28,20 @@ use crate::revision;
 use crate::workload::{self, WorkloadKind};
 
 pub use self::acceptance::{Refusal, accept};
+pub use self::budget::Budget;
 pub use self::pods::{is_waiting_for_secrets, latest, retry};
 pub use self::stage::{Cause, Failure, Stage, clean, is_live, is_ready, stage};
 pub use self::status::{Check, Outcome, Report, status};
+pub use self::trust::{Course, Strangers, Trust, strangers, to_roll};
 
 mod acceptance;
+mod budget;
 mod condition;
 mod pods;
 mod stage;
 mod status;
 mod task_state;
+mod trust;
 
 /// Everything that a reconcile decides from.
 #[derive(Clone, Debug)]
@@ -54,6 +58,8 @@ pub struct Observed {
     pub revisions: Vec<TaskRevision>,
     /// Other definitions that adopt a pod which this one adopts.
     pub rivals: Vec<String>,
+    /// How the store is known; absent while that has not been read.
+    pub trust: Option<Trust>,
     /// Workloads that have the definition's name, or that it controls.
     pub workloads: Vec<Existing>,
 }
@@ -86,6 +92,8 @@ pub struct Progress {
     pub replicas: Option<i32>,
     /// Why no pods can be created, where Kubernetes says so.
     pub replica_failure: Option<String>,
+    /// Whether all pods of a Deployment that exist are of its newest template.
+    pub rolled_out: bool,
 }
 
 /// What is to be done, in this order: the writes, the status, the tidying.
@@ -311,6 +319,16 @@ fn adoption_conflict(observed: &Observed) -> Option<Conflict> {
         ),
         reason: "AdoptedTwice",
     })
+}
+
+impl Observed {
+    /// The definition's own Deployment, unless it is being deleted.
+    pub fn deployment(&self) -> Option<&Existing> {
+        let owner = owner(&self.definition)?;
+        self.workloads.iter().find(|one| {
+            one.kind == WorkloadKind::Deployment && one.is_controlled_by(&owner) && !one.terminating
+        })
+    }
 }
 
 impl Existing {

@@ -84,7 +84,9 @@ fn adopter(
         index.and_then(|one| one.metadata.name.clone()).unwrap_or_default()
     };
     match (adopters.next(), adopters.next()) {
-        (None, _) => Err(Box::new(Answer::retry(format!(
+        // For good: this passes by nobody's waiting. Whoever tries again by himself, as controllers
+        // of workloads do after any refusal, finds the definition once it has been applied.
+        (None, _) => Err(Box::new(Answer::deny(format!(
             "no task definition of namespace `{namespace}` adopts this pod: apply one whose \
              `spec.run.adopt.selector` matches its labels, or remove the label {}",
             names::INJECT_LABEL

@@ -42,7 +42,8 @@ pub struct Answer {
 /// A refusal: an HTTP status by which clients know whether trying again makes sense, and the text.
 #[derive(Debug, Eq, PartialEq, Serialize)]
 pub struct Refused {
-    /// 403, or 503 where the same request may pass in a moment.
+    /// 403, or 503 where the same request passes in a moment although nobody does anything: some
+    /// clients then try again by themselves.
     pub code: u16,
     /// Names the field and the mend.
     pub message: String,

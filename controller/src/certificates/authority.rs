@@ -14,7 +14,6 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use base64::{Engine, engine::general_purpose::STANDARD};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::ByteString;
 use rcgen::{
@@ -27,10 +26,12 @@ use rustls::{
     crypto::aws_lc_rs,
     pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject},
 };
-use x509_parser::{error::X509Error, extensions::GeneralName};
+use x509_parser::error::X509Error;
 use zeroize::{Zeroize, Zeroizing};
 
 use watchword_crds::names;
+
+use crate::certificate::{BACKDATE, Certificate};
 
 /// A certificate authority with its key, and what is left of its predecessor.
 ///
@@ -48,18 +49,6 @@ pub struct Predecessor {
     pub certificate: Certificate,
     /// The current authority's key and name, signed by this one.
     pub cross: Certificate,
-}
-
-/// A certificate and the times that matter.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Certificate {
-    der: CertificateDer<'static>,
-    /// When it was made: an hour after it becomes valid, see [`BACKDATE`].
-    pub issued: Timestamp,
-    /// The end of its life.
-    pub not_after: Timestamp,
-    /// As PEM, with a final line break.
-    pub pem: String,
 }
 
 /// What a server gets. It has no `Debug`, because of the key.
@@ -159,13 +148,13 @@ impl Authority {
     fn has_signed(&self, leaf: &Certificate, dns_names: &[String]) -> bool {
         let verify = || {
             let mut roots = RootCertStore::empty();
-            roots.add(self.certificate.der.clone()).ok()?;
+            roots.add(self.certificate.der().clone()).ok()?;
             let provider = aws_lc_rs::default_provider().into();
             let verifier = WebPkiServerVerifier::builder_with_provider(roots.into(), provider);
             let name = ServerName::try_from(dns_names.first()?.as_str()).ok()?;
             let then = u64::try_from(leaf.issued.as_second()).ok()?;
             let then = UnixTime::since_unix_epoch(Duration::from_secs(then));
-            verifier.build().ok()?.verify_server_cert(&leaf.der, &[], &name, &[], then).ok()
+            verifier.build().ok()?.verify_server_cert(leaf.der(), &[], &name, &[], then).ok()
         };
         verify().is_some()
     }
@@ -218,53 +207,7 @@ impl Authority {
     }
 
     fn issuer(&self) -> Result<Issuer<'static, &KeyPair>, rcgen::Error> {
-        Issuer::from_ca_cert_der(&self.certificate.der, &self.key.0)
-    }
-}
-
-impl Certificate {
-    /// All certificates of a PEM text; those after one that cannot be read are missing.
-    pub fn chain(pem: &[u8]) -> Vec<Self> {
-        CertificateDer::pem_slice_iter(pem)
-            .map_while(|der| Self::from_der(&der.ok()?).ok())
-            .collect()
-    }
-
-    fn from_der(der: &CertificateDer<'_>) -> Result<Self, X509Error> {
-        let (_, parsed) = x509_parser::parse_x509_certificate(der)?;
-        let time = |time: x509_parser::time::ASN1Time| {
-            Timestamp::from_second(time.timestamp()).map_err(|_| X509Error::InvalidDate)
-        };
-        let validity = parsed.validity();
-        let not_before = time(validity.not_before)?;
-        Ok(Self {
-            der: der.clone().into_owned(),
-            issued: not_before.checked_add(BACKDATE).map_err(|_| X509Error::InvalidDate)?,
-            not_after: time(validity.not_after)?,
-            pem: encode(der),
-        })
-    }
-
-    /// Whether the names are exactly these.
-    fn is_for(&self, dns_names: &[String]) -> bool {
-        let Ok((_, parsed)) = x509_parser::parse_x509_certificate(&self.der) else { return false };
-        let Ok(Some(names)) = parsed.subject_alternative_name() else { return false };
-        names
-            .value
-            .general_names
-            .iter()
-            .eq(&dns_names.iter().map(|name| GeneralName::DNSName(name)).collect::<Vec<_>>())
-    }
-
-    /// The SubjectPublicKeyInfo, DER.
-    fn public_key(&self) -> Option<Vec<u8>> {
-        let (_, parsed) = x509_parser::parse_x509_certificate(&self.der).ok()?;
-        Some(parsed.public_key().raw.to_vec())
-    }
-
-    /// The certificate as DER.
-    pub fn der(&self) -> &CertificateDer<'static> {
-        &self.der
+        Issuer::from_ca_cert_der(self.certificate.der(), &self.key.0)
     }
 }
 
@@ -346,29 +289,11 @@ fn to_second(time: Timestamp) -> Timestamp {
     Timestamp::from_second(time.as_second()).unwrap_or(time)
 }
 
-fn encode(der: &CertificateDer<'_>) -> String {
-    let base64 = STANDARD.encode(der);
-    let mut pem = String::with_capacity(base64.len() + 100);
-    pem.push_str("-----BEGIN CERTIFICATE-----\n");
-    let mut rest = base64.as_str();
-    while !rest.is_empty() {
-        let (line, after) = rest.split_at(rest.len().min(64));
-        pem.push_str(line);
-        pem.push('\n');
-        rest = after;
-    }
-    pem.push_str("-----END CERTIFICATE-----\n");
-    pem
-}
-
 /// How long an authority lives: ten years of 365 days.
 pub const LIFE: SignedDuration = SignedDuration::from_hours(10 * 365 * 24);
 
 /// How long a server's certificate lives.
 pub const LEAF_LIFE: SignedDuration = SignedDuration::from_hours(30 * 24);
-
-/// How long before it is made a certificate is valid, for nodes whose clocks are slow.
-pub const BACKDATE: SignedDuration = SignedDuration::from_hours(1);
 
 #[cfg(test)]
 mod tests {

@@ -34,10 +34,10 @@ use tracing::{debug, info, warn};
 
 use watchword_crds::names;
 
-use crate::chain::Chain;
+use crate::{certificate::Certificate, chain::Chain};
 
 use super::{
-    authority::{Authority, Certificate, IssueError},
+    authority::{Authority, IssueError},
     plan::{
         AuthorityFacts, AuthorityStep, CertificatePlan, Configuration, Facts, LeafFacts, Server,
     },

@@ -10,6 +10,8 @@ use jiff::{SignedDuration, Timestamp};
 
 use watchword_crds::names;
 
+use crate::certificate::OVERLAP;
+
 use super::authority::LEAF_LIFE;
 
 /// A server whose certificate is ours to keep.
@@ -191,10 +193,6 @@ fn is_good(leaf: &LeafFacts, now: Timestamp) -> bool {
 
 /// How long before its end an authority gets a successor.
 const SUCCESSION: SignedDuration = SignedDuration::from_hours(365 * 24);
-
-/// How long two authorities are trusted: a month for pods that started with the old one alone to
-/// be replaced, and the longest life of a certificate that the old one signed.
-pub const OVERLAP: SignedDuration = SignedDuration::from_hours((30 + 30) * 24);
 
 #[cfg(test)]
 mod tests;

@@ -2,7 +2,7 @@
 //!
 //! Each cache is a watch whose events also trigger a reconcile of the definition that they belong
 //! to. Objects lose what nobody here reads: managed fields, annotations, pod specs but for the
-//! revision that they name.
+//! revision that they name and the authorities that they know.
 
 use std::fmt::Debug;
 use std::future;
@@ -21,7 +21,6 @@ use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 use tracing::warn;
 use watchword_core::claim::{adopts, controller_of};
-use watchword_core::injection;
 use watchword_crds::{Space, TaskDefinition, TaskRevision, names};
 use watchword_protocol::env_names;
 
@@ -269,19 +268,17 @@ fn slim_metadata(metadata: &mut ObjectMeta) {
     metadata.annotations = None;
 }
 
-/// Leaves of a pod what says whose it is, how it fares and which revision it names.
+/// Leaves of a pod what says whose it is, how it fares, which revision it names and which
+/// authorities it knows.
 fn slim_pod(pod: &mut Pod) {
     slim(pod);
     let slim_containers = |containers: Vec<Container>| -> Vec<Container> {
         containers
             .into_iter()
             .map(|container| Container {
-                env: injection::revision_of(&container).map(|revision| {
-                    vec![k8s_openapi::api::core::v1::EnvVar {
-                        name: env_names::WATCHWORD_REVISION.to_owned(),
-                        value: Some(revision.to_owned()),
-                        value_from: None,
-                    }]
+                env: container.env.map(|mut env| {
+                    env.retain(|one| READ_VARIABLES.contains(&one.name.as_str()));
+                    env
                 }),
                 name: container.name,
                 ..Container::default()
@@ -294,6 +291,9 @@ fn slim_pod(pod: &mut Pod) {
         ..PodSpec::default()
     });
 }
+
+/// The variables of containers that are read here.
+const READ_VARIABLES: [&str; 2] = [env_names::WATCHWORD_CA, env_names::WATCHWORD_REVISION];
 
 /// How many definitions are reconciled at once.
 const CONCURRENCY: u16 = 8;

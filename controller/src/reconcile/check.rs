@@ -16,7 +16,7 @@ use watchword_core::reconciliation::Check;
 use watchword_protocol::{CHECK_PATH, CheckAnswer, CheckRequest, ErrorAnswer, ErrorCode, VERSION};
 
 use super::context::{Key, lock};
-use crate::args::{ControllerArgs, TrustArgs};
+use crate::args::TrustArgs;
 use crate::chain::Chain;
 
 /// The store as the controller knows it, and what it said last.
@@ -54,13 +54,13 @@ pub(super) struct Question<'a> {
 
 impl Checks {
     /// The store that the arguments name. Nothing is asked yet.
-    pub(super) fn new(args: &ControllerArgs) -> Self {
-        let ControllerArgs { trust: TrustArgs { store_url, ca_dir }, token_file } = args;
+    pub(super) fn new(trust: &TrustArgs, token_file: PathBuf) -> Self {
+        let TrustArgs { store_url, ca_dir } = trust;
         Self {
             answers: Mutex::default(),
             ca: ca_dir.join("ca.crt"),
             client: Mutex::default(),
-            token: token_file.clone(),
+            token: token_file,
             url: format!("{}{CHECK_PATH}", store_url.trim_end_matches('/')),
         }
     }

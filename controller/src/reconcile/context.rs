@@ -8,22 +8,25 @@ use std::hash::Hash;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use k8s_openapi::jiff::Timestamp;
-use kube::Client;
 use kube::runtime::events::Reporter;
 use kube::runtime::reflector::ObjectRef;
+use kube::{Client, Resource as _};
 use tokio::sync::mpsc;
 use watchword_core::reconciliation::Outcome;
-use watchword_crds::TaskDefinitionStatus;
+use watchword_crds::{TaskDefinition, TaskDefinitionStatus};
 
-use super::caches::{Caches, Guarded};
+use super::bundle::Bundle;
+use super::caches::{Caches, Guarded, reference};
 use super::check::Checks;
 use super::metrics::ReconcileMetrics;
 use super::poke::Poker;
+use super::roll::Roller;
 use crate::backoff::Backoff;
 
 /// What every reconcile shares.
 pub(super) struct Context {
     pub(super) again: mpsc::UnboundedSender<ObjectRef<Guarded>>,
+    pub(super) bundle: Bundle,
     pub(super) caches: Caches,
     pub(super) checks: Checks,
     pub(super) client: Client,
@@ -34,6 +37,19 @@ pub(super) struct Context {
     pub(super) poker: Poker,
     /// Who Events are from.
     pub(super) reporter: Reporter,
+    pub(super) roller: Roller,
+}
+
+impl Context {
+    /// Has the definitions reconciled of which this is true, although nothing of theirs changed.
+    pub(super) fn wake(&self, which: impl Fn(&TaskDefinition) -> bool) {
+        for definition in self.caches.definitions.state() {
+            if definition.0.as_ref().is_ok_and(&which) {
+                // The receiver being gone means that the controller is ending.
+                _ = self.again.send(reference(Guarded::meta(&definition)));
+            }
+        }
+    }
 }
 
 /// Namespace and name of a definition.

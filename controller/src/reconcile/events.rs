@@ -11,7 +11,8 @@ use kube::runtime::events::{Event, EventType, Recorder};
 use kube::{Resource, ResourceExt as _};
 use tracing::debug;
 use watchword_core::reconciliation::{
-    Cause, Check, Failure, Observed, Outcome, Plan, Stage, is_waiting_for_secrets, stage,
+    Cause, Check, Course, Failure, Observed, Outcome, Plan, Stage, is_waiting_for_secrets, stage,
+    strangers,
 };
 
 use super::context::{Context, Key};
@@ -81,6 +82,14 @@ fn news(facts: &Facts<'_>) -> Vec<News> {
     }
     if let Outcome::Refused(message) = outcome {
         news.push(of_definition("WorkloadRefused", message));
+    }
+    // What Watchword does not mend by itself.
+    if let Some(strangers) = strangers(observed, *now)
+        && matches!(strangers.course, Course::End | Course::Foreign)
+    {
+        let (reason, note) = (strangers.reason(), strangers.message());
+        // One Event, and not another one for each pod that has been replaced since.
+        news.push(News { id: reason.to_owned(), ..of_definition(reason, &note) });
     }
     for pod in &observed.pods {
         let id = pod.uid().unwrap_or_default();

@@ -101,6 +101,7 @@ pub(super) async fn observe(
         refusal: accept(&definition, &ownership),
         revisions,
         rivals: rivals(&definition, &pods, context),
+        trust: context.bundle.trust(),
         pods,
         workloads,
         definition,
@@ -180,14 +181,18 @@ fn existing(kind: WorkloadKind, metadata: &ObjectMeta, progress: Progress) -> Ex
     }
 }
 
-fn of_deployment(deployment: &Deployment) -> Progress {
-    let conditions = deployment.status.iter().flat_map(|status| status.conditions.iter().flatten());
+/// What a Deployment says of itself.
+pub(super) fn of_deployment(deployment: &Deployment) -> Progress {
+    let status = deployment.status.clone().unwrap_or_default();
+    let conditions = status.conditions.iter().flatten();
     let failure = conditions
         .filter(|one| one.type_ == "ReplicaFailure" && one.status == "True")
         .find_map(|one| one.message.clone());
     Progress {
         replica_failure: failure,
         replicas: deployment.spec.as_ref().and_then(|spec| spec.replicas),
+        rolled_out: status.observed_generation >= deployment.metadata.generation
+            && status.updated_replicas.unwrap_or_default() == status.replicas.unwrap_or_default(),
         ..Progress::default()
     }
 }

@@ -14,12 +14,13 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::task::JoinHandle;
 use tower_test::mock;
+use watchword_core::reconciliation::Trust;
 use watchword_core::revision;
 use watchword_crds::TaskRevision;
 
 use super::caches::{Caches, Held};
 use super::*;
-use crate::args::TrustArgs;
+use crate::args::{RollArgs, TrustArgs};
 use crate::metrics::Metrics;
 
 const REVISIONS: &str = "/apis/watchword.dev/v1alpha1/namespaces/shop/taskrevisions";
@@ -303,6 +304,98 @@ async fn a_deployment_is_poked_once_the_webhook_is_back_and_not_again_at_once() 
     assert_eq!(poke.1.get("spec"), None);
 }
 
+#[tokio::test]
+async fn an_adopted_deployment_is_poked_when_the_definition_is_new_or_another_one() {
+    let definition = definition(json!({"adopt": {
+        "serviceAccountName": "legacy", "selector": {"matchLabels": {"app": "legacy"}},
+    }}));
+    let labels = json!({"app": "legacy", "watchword.dev/inject": "true"});
+    let refused = adopted("refused", labels.clone(), "denied by pods.watchword.dev");
+    let others = [
+        adopted("other", json!({"app": "other", "watchword.dev/inject": "true"}), "watchword"),
+        adopted("plain", json!({"app": "legacy"}), "watchword"),
+        adopted("quota", labels.clone(), "exceeded quota"),
+    ];
+    let all = |first: &Value| {
+        let items: Vec<&Value> = std::iter::once(first).chain(&others).collect();
+        json!({"apiVersion": "apps/v1", "kind": "DeploymentList", "metadata": {}, "items": items})
+    };
+    let mended = adopted("refused", labels, "");
+    let list = "/apis/apps/v1/namespaces/shop/deployments";
+    let webhook = "/apis/apps/v1/namespaces/watchword-system/deployments/watchword-webhook";
+    let ready = json!({"metadata": {"name": "watchword-webhook"}, "status": {"readyReplicas": 1}});
+    let (context, server) = context(
+        Held::default(),
+        vec![
+            call(Method::GET, list, 200, all(&refused)),
+            call(Method::GET, webhook, 200, ready),
+            call(Method::PATCH, &format!("{list}/refused"), 200, refused),
+            call(Method::GET, list, 200, all(&mended)),
+            // Then nothing until there is a reason to look again.
+            call(Method::GET, list, 200, all(&mended)),
+        ],
+    );
+    let mut observed = observe(&definition, &key_of(), &context).await.unwrap().observed;
+    let now = Timestamp::now();
+
+    let mut looks = Vec::new();
+    for seconds in [0, 5, 10] {
+        let now = now + SignedDuration::from_secs(seconds);
+        looks.push(context.poker.poke_adopted(&observed, &key_of(), now).await.unwrap());
+    }
+    observed.definition.metadata.generation = Some(2);
+    looks.push(context.poker.poke_adopted(&observed, &key_of(), now).await.unwrap());
+    observed.definition.metadata.generation = Some(3);
+    observed.rivals = vec!["other".to_owned()];
+    looks.push(context.poker.poke_adopted(&observed, &key_of(), now).await.unwrap());
+
+    assert_eq!(
+        looks.iter().map(Option::is_some).collect::<Vec<_>>(),
+        [true, false, false, false, false]
+    );
+    let requests = finish(context, server).await;
+    let poke = &requests[2];
+    assert!(poke.0.contains("fieldManager=watchword-poke"), "{}", poke.0);
+    assert_eq!(poke.1["metadata"]["uid"], "uid of refused");
+    assert_eq!(poke.1.get("spec"), None);
+}
+
+#[tokio::test]
+async fn a_deployment_is_rolled_once_by_an_annotation_of_its_template_alone() {
+    let definition = definition(json!({"service": {"instances": 1}}));
+    let mut stranger = refused_pod(&revision::name(&revision_of(&definition).spec));
+    stranger.spec.as_mut().unwrap().containers[0].env = typed(
+        json!([{"name": "WATCHWORD_CA", "value": "-----BEGIN CERTIFICATE-----\nb2xk\n-----END"}]),
+    );
+    let mut rolled_out = deployment();
+    rolled_out["status"] = json!({"observedGeneration": 1, "replicas": 1, "updatedReplicas": 1});
+    let held =
+        Held { deployments: vec![typed(rolled_out)], pods: vec![stranger], ..Held::default() };
+    let (context, server) = context(held, vec![call(Method::PATCH, DEPLOYMENT, 200, deployment())]);
+    let mut observed = observe(&definition, &key_of(), &context).await.unwrap().observed;
+    let now = Timestamp::now();
+    observed.trust = Some(Trust::new(
+        "-----BEGIN CERTIFICATE-----\nbmV3\n-----END",
+        now,
+        None,
+        SignedDuration::ZERO,
+    ));
+    let check = Check::Answered(Vec::new());
+
+    let first = context.roller.roll(&observed, &check, &key_of(), now).await.unwrap();
+    // The cache may not show yet that it is being rolled.
+    let second = context.roller.roll(&observed, &check, &key_of(), now).await.unwrap();
+
+    assert_eq!(first.happened.map(|(reason, _)| reason), Some("WorkloadRolled"));
+    assert_eq!((second.happened, second.again.is_some()), (None, true));
+    let requests = finish(context, server).await;
+    let (uri, body) = &requests[0];
+    assert!(uri.contains("fieldManager=watchword-roll"), "{uri}");
+    let template = &body["spec"]["template"];
+    assert!(template["metadata"]["annotations"]["watchword.dev/rolled-at"].is_string(), "{body}");
+    assert_eq!((template.get("spec"), &body["metadata"]["uid"]), (None, &json!("workload")));
+}
+
 /// One call that a test expects, and what it is answered with.
 #[derive(Clone, Debug)]
 struct Call {
@@ -348,24 +441,21 @@ fn context(held: Held, script: Vec<Call>) -> (Context, JoinHandle<Asked>) {
         }
         requests
     });
-    let args = ControllerArgs {
-        trust: TrustArgs {
-            ca_dir: PathBuf::from("/nowhere"),
-            store_url: "https://store".to_owned(),
-        },
-        token_file: PathBuf::from("/nowhere"),
-    };
+    let nowhere = PathBuf::from("/nowhere");
+    let trust = TrustArgs { ca_dir: nowhere.clone(), store_url: "https://store".to_owned() };
     let (again, _) = mpsc::unbounded_channel();
     let context = Context {
         again,
+        bundle: Bundle::new(&trust, RollArgs { roll_after: SignedDuration::ZERO }),
         caches: Caches::holding(held),
-        checks: Checks::new(&args),
+        checks: Checks::new(&trust, nowhere),
         client: client.clone(),
         failures: Backoff::new(FIRST_RETRY, LAST_RETRY),
         memory: Memory::default(),
         metrics: ReconcileMetrics::new(&Metrics::new()),
-        poker: Poker::new(client, "watchword-system".to_owned()),
+        poker: Poker::new(client.clone(), "watchword-system".to_owned()),
         reporter: Reporter { controller: names::CONTROLLER.to_owned(), instance: None },
+        roller: Roller::new(client),
     };
     (context, server)
 }
@@ -412,6 +502,22 @@ fn revision_path(definition: &TaskDefinition) -> String {
 
 fn deployment() -> Value {
     workload("apps/v1", "Deployment")
+}
+
+/// Somebody else's Deployment, whose pods were refused with these words, if any.
+fn adopted(name: &str, labels: Value, refusal: &str) -> Value {
+    let failure = json!({"type": "ReplicaFailure", "status": "True", "message": refusal});
+    let conditions = if refusal.is_empty() { json!([]) } else { json!([failure]) };
+    json!({
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": name, "namespace": "shop", "uid": format!("uid of {name}")},
+        "spec": {
+            "selector": {"matchLabels": labels},
+            "template": {"metadata": {"labels": labels}, "spec": {"containers": []}},
+        },
+        "status": {"conditions": conditions},
+    })
 }
 
 fn workload(version: &str, kind: &str) -> Value {

@@ -117,7 +117,8 @@ fn pods_that_name_a_revision_without_being_its_definitions_are_refused() {
             json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "other"}});
         namespace.apply(&account.to_string()).await?;
         let owners = namespace.api::<ReplicaSet>().list(&ListParams::default()).await?;
-        let owner = owners.items.first().context("no ReplicaSet")?.name_any();
+        let owner = owners.items.first().context("no ReplicaSet")?;
+        let (owner, uid) = (owner.name_any(), owner.uid().context("no uid")?);
 
         // The right image, command, account and revision, and a token that a kubelet mounts.
         let bare = forged("bare", "default", &revision);
@@ -129,7 +130,13 @@ fn pods_that_name_a_revision_without_being_its_definitions_are_refused() {
             "apiVersion": "apps/v1", "kind": "ReplicaSet", "name": owner, "controller": true,
             "uid": "00000000-0000-0000-0000-000000000000",
         }]);
-        for pod in [&bare, &stranger, &child] {
+        // The right owner, by uid, and another account.
+        let mut impostor = forged("impostor", "other", &revision);
+        impostor["metadata"]["ownerReferences"] = json!([{
+            "apiVersion": "apps/v1", "kind": "ReplicaSet", "name": owner, "controller": true,
+            "uid": uid,
+        }]);
+        for pod in [&bare, &stranger, &child, &impostor] {
             namespace.apply(&pod.to_string()).await?;
         }
         let token_of_child = wait_for("a token of the child", LIMIT, async || {
@@ -145,6 +152,7 @@ fn pods_that_name_a_revision_without_being_its_definitions_are_refused() {
         for (pod, words) in [
             ("bare", "does not belong to the definition `web`"),
             ("stranger", "does not run under the service account of its definition"),
+            ("impostor", "does not run under the service account of its definition"),
         ] {
             namespace.pod_phase(pod, "Running", LIMIT).await?;
             let token = namespace.exec(pod, None, &["cat", "/token/token"]).await?.success()?;

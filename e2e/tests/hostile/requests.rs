@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use futures::future::try_join_all;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use watchword_e2e::cluster::Https;
@@ -52,6 +53,28 @@ fn requests_that_are_too_large_or_make_no_sense_are_refused_at_once() {
             rows.push((&webhook, "POST", path, review("admission.k8s.io/v1"), 200));
         }
         let json = ["Content-Type: application/json".to_owned()];
+        let flood = [json[0].clone(), format!("X-Flood: {}", "x".repeat(1 << 20))];
+        for server in [&store, &webhook] {
+            let answer = server.send("POST", "/v1/resolve", &flood, b"{}").await?;
+            assert_eq!(answer.status, 431, "{}", answer.text());
+        }
+        // A body whose size nobody says is counted as it comes.
+        let chunk = [b"100000\r\n".as_slice(), &[b' '; 1 << 20], b"\r\n"].concat();
+        let chunks = [chunk.repeat(4), b"0\r\n\r\n".to_vec()].concat();
+        for (server, path) in [(&store, "/v1/resolve"), (&webhook, "/mutate/pods")] {
+            let mut stream = server.handshake().await?;
+            let head = format!(
+                "POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: \
+                 application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+            );
+            stream.write_all(head.as_bytes()).await?;
+            // Who refuses it early does not read it to its end.
+            stream.write_all(&chunks).await.ok();
+            let mut answer = Vec::new();
+            stream.read_to_end(&mut answer).await.ok();
+            let answer = String::from_utf8_lossy(&answer).into_owned();
+            assert!(answer.starts_with("HTTP/1.1 413 "), "{path}: {answer:?}");
+        }
         for (server, method, path, body, status) in rows {
             let started = Instant::now();
             let answer = server.send(method, path, &json, &body).await;
@@ -69,39 +92,66 @@ fn requests_that_are_too_large_or_make_no_sense_are_refused_at_once() {
 fn clients_that_dawdle_are_cut_off() {
     run(async |cluster: Cluster| {
         let (store, webhook) = (cluster.https("store").await?, cluster.https("webhook").await?);
-        let head = "POST /v1/resolve HTTP/1.1\r\nHost: x\r\n";
-        let body = format!("{head}Content-Length: 40\r\n\r\n{{\"version\":");
-        let silent = async |server: &Https| {
-            let mut stream = server.connect().await?;
-            let mut rest = Vec::new();
-            // Whether it ends in order or with a reset: it ends.
-            stream.read_to_end(&mut rest).await.ok();
-            anyhow::Ok(rest)
-        };
-        let halting = async |text: &str| {
-            let mut stream = store.handshake().await?;
-            stream.write_all(text.as_bytes()).await?;
-            stream.flush().await?;
-            let mut rest = Vec::new();
-            stream.read_to_end(&mut rest).await.ok();
-            anyhow::Ok(rest)
-        };
-        let all = async {
-            tokio::try_join!(
-                silent(&store),
-                silent(&webhook),
-                halting(""),
-                halting(head),
-                halting(&body)
-            )
-        };
+        let head = |path: &str| format!("POST {path} HTTP/1.1\r\nHost: x\r\n");
+        let all = [(&store, "/v1/resolve"), (&webhook, "/mutate/pods")].map(|(server, path)| {
+            let head = head(path);
+            let body = format!("{head}Content-Length: 4000\r\n\r\n{{\"version\":");
+            async move {
+                let header = format!("{head}X-Slow: ");
+                let (.., halted, dripped) = tokio::try_join!(
+                    silent(server),
+                    halting(server, ""),
+                    halting(server, &head),
+                    dripping(server, &header),
+                    halting(server, &body),
+                    dripping(server, &body),
+                )?;
+                anyhow::Ok([halted, dripped])
+            }
+        });
 
         // Limits of ten seconds each, one after another at most.
-        let ends = tokio::time::timeout(Duration::from_secs(45), all).await;
+        let ends = tokio::time::timeout(Duration::from_secs(45), try_join_all(all)).await;
 
-        let (_, _, _, _, body) = ends.context("a slow client is still connected")??;
-        let answer = String::from_utf8_lossy(&body).into_owned();
-        assert!(answer.starts_with("HTTP/1.1 408 "), "{answer:?}");
+        for answer in ends.context("a slow client is still connected")??.iter().flatten() {
+            assert!(answer.starts_with("HTTP/1.1 408 "), "{answer:?}");
+        }
         anyhow::Ok(())
     });
+}
+
+/// Connects and says nothing, until the server ends it, in order or with a reset.
+async fn silent(server: &Https) -> anyhow::Result<()> {
+    let mut stream = server.connect().await?;
+    stream.read_to_end(&mut Vec::new()).await.ok();
+    Ok(())
+}
+
+/// Says so much and no more; what the server answers before it ends the connection.
+async fn halting(server: &Https, text: &str) -> anyhow::Result<String> {
+    let mut stream = server.handshake().await?;
+    stream.write_all(text.as_bytes()).await?;
+    stream.flush().await?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.ok();
+    Ok(String::from_utf8_lossy(&answer).into_owned())
+}
+
+/// Says so much, and then a letter now and again, which a limit on silence would let pass.
+async fn dripping(server: &Https, text: &str) -> anyhow::Result<String> {
+    let (mut reader, mut writer) = tokio::io::split(server.handshake().await?);
+    writer.write_all(text.as_bytes()).await?;
+    let mut answer = Vec::new();
+    let drip = async {
+        while writer.write_all(b"x").await.is_ok() && writer.flush().await.is_ok() {
+            // No condition is waited for: slowness is what this client is about.
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        _ = reader.read_to_end(&mut answer) => {}
+        () = drip => {}
+    }
+    Ok(String::from_utf8_lossy(&answer).into_owned())
 }

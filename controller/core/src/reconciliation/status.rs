@@ -9,7 +9,7 @@ use watchword_protocol::{CheckedReference, ErrorCode};
 use super::condition::{Truth, Verdict, condition};
 use super::stage::clean;
 use super::task_state::{Counts, TaskState, counts, task_state};
-use super::{Observed, Plan, is_waiting_for_secrets};
+use super::{Observed, Plan, is_waiting_for_secrets, strangers};
 use crate::workload::WorkloadKind;
 
 /// What a status is made of.
@@ -84,6 +84,7 @@ pub fn status(report: &Report<'_>) -> TaskDefinitionStatus {
         (status::AVAILABLE, available(observed, counts, &state)),
         (status::CONFLICT, conflict(plan)),
         (status::SECRETS_RESOLVED, secrets_resolved(check)),
+        (status::STORE_TRUSTED, store_trusted(observed, now)),
     ];
     let conditions = verdicts
         .into_iter()
@@ -229,7 +230,10 @@ fn secrets_resolved(check: &Check) -> Verdict {
         None => Verdict::new(
             Truth::True,
             "Resolved",
-            format!("All {} references can be read.", references.len()),
+            match references.len() {
+                1 => "The reference can be read.".to_owned(),
+                count => format!("All {count} references can be read."),
+            },
         ),
         Some((_, code, _)) => {
             let list: Vec<String> =
@@ -237,6 +241,16 @@ fn secrets_resolved(check: &Check) -> Verdict {
             let truth = if code.is_final() { Truth::False } else { Truth::Unknown };
             Verdict::new(truth, camel_case(*code), list.join("; "))
         }
+    }
+}
+
+fn store_trusted(observed: &Observed, now: Timestamp) -> Verdict {
+    match strangers(observed, now) {
+        _ if observed.trust.is_none() => {
+            Verdict::new(Truth::Unknown, "NotRead", "The store's authority has not been read.")
+        }
+        None => Verdict::new(Truth::True, "Trusted", "Every pod knows the store's authority."),
+        Some(strangers) => Verdict::new(Truth::False, strangers.reason(), strangers.message()),
     }
 }
 

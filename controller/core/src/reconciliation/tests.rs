@@ -319,15 +319,15 @@ fn inline_values_need_a_space_that_allows_them() {
     assert_eq!(accept(&[space("Allow")]), None);
 }
 
-fn now() -> Timestamp {
+pub(super) fn now() -> Timestamp {
     NOW.parse().unwrap()
 }
 
-fn service(instances: i32) -> Value {
+pub(super) fn service(instances: i32) -> Value {
     json!({"service": {"instances": instances}})
 }
 
-fn adopt() -> Value {
+pub(super) fn adopt() -> Value {
     json!({"adopt": {"serviceAccountName": "legacy", "selector": {"matchLabels": {"app": "legacy"}}}})
 }
 
@@ -352,7 +352,7 @@ fn definition(run: Value, tasks: Value) -> TaskDefinition {
     .unwrap()
 }
 
-fn observed(run: Value) -> Observed {
+pub(super) fn observed(run: Value) -> Observed {
     Observed {
         definition: definition(run, json!([task("true")])),
         named: BTreeSet::new(),
@@ -360,11 +360,12 @@ fn observed(run: Value) -> Observed {
         refusal: None,
         revisions: Vec::new(),
         rivals: Vec::new(),
+        trust: Some(Trust::new("", now(), None, k8s_openapi::jiff::SignedDuration::ZERO)),
         workloads: Vec::new(),
     }
 }
 
-fn existing(kind: WorkloadKind, owner: Option<&str>) -> Existing {
+pub(super) fn existing(kind: WorkloadKind, owner: Option<&str>) -> Existing {
     Existing {
         controller: owner.map(|uid| OwnerReference {
             kind: "Something".to_owned(),
@@ -434,7 +435,7 @@ fn checked(error: Option<ErrorAnswer>) -> CheckedReference {
     }
 }
 
-fn resolved() -> Check {
+pub(super) fn resolved() -> Check {
     Check::Answered(vec![checked(None)])
 }
 

@@ -11,7 +11,8 @@ use rustls::{
     pki_types::{ServerName, UnixTime},
 };
 
-use crate::certificates::authority::{Authority, Certificate, LIFE};
+use crate::certificate::Certificate;
+use crate::certificates::authority::{Authority, LIFE};
 
 use super::*;
 

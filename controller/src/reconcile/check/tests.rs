@@ -58,14 +58,16 @@ impl Store {
         while tokio::net::TcpStream::connect(address).await.is_err() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        let args = ControllerArgs {
-            trust: TrustArgs {
-                ca_dir: directory.path().to_owned(),
-                store_url: format!("https://localhost:{}/", address.port()),
-            },
-            token_file: path("token"),
+        let trust = TrustArgs {
+            ca_dir: directory.path().to_owned(),
+            store_url: format!("https://localhost:{}/", address.port()),
         };
-        Self { asked, checks: Checks::new(&args), _directory: directory, _trigger: trigger }
+        Self {
+            asked,
+            checks: Checks::new(&trust, path("token")),
+            _directory: directory,
+            _trigger: trigger,
+        }
     }
 
     async fn ask(&self, seconds: i64, latest: Option<i64>) -> Asked {
@@ -127,18 +129,15 @@ async fn an_answer_holds_until_it_is_old_or_a_pod_has_asked_since() {
 
 #[tokio::test]
 async fn a_store_that_cannot_be_reached_is_unknown_and_never_an_error() {
-    let args = ControllerArgs {
-        trust: TrustArgs {
-            ca_dir: PathBuf::from("/nowhere"),
-            store_url: "https://localhost:9".to_owned(),
-        },
-        token_file: PathBuf::from("/nowhere"),
+    let trust = TrustArgs {
+        ca_dir: PathBuf::from("/nowhere"),
+        store_url: "https://localhost:9".to_owned(),
     };
     let key = Key { name: "web".to_owned(), namespace: "shop".to_owned() };
     let question =
         Question { key: &key, latest: None, now: at(0), revision: Some("web-1"), wants: true };
 
-    let asked = Checks::new(&args).ask(question).await;
+    let asked = Checks::new(&trust, PathBuf::from("/nowhere")).ask(question).await;
 
     assert!(matches!(asked.check, Check::Unknown { reason: "StoreUnavailable", .. }), "{asked:?}");
 }
