@@ -12,8 +12,8 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 pub struct Budget(BTreeMap<String, Timestamp>);
 
 impl Budget {
-    /// Whether this may be started now; then it is under way until it is [done](Budget::done), or for
-    /// [`LONGEST`]. What is under way already is not started a second time.
+    /// Whether this may be started now; then it is under way until it is [done](Budget::done), or ten
+    /// minutes have passed. What is under way already is not started a second time.
     pub fn start(&mut self, uid: &str, now: Timestamp) -> bool {
         self.0.retain(|_, since| now.duration_since(*since) < LONGEST);
         if self.0.len() >= AT_ONCE || self.0.contains_key(uid) {
