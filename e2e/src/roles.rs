@@ -10,11 +10,11 @@ use anyhow::{Context, Result, bail};
 use futures::FutureExt;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
-use watchword_crds::names;
+use watchword_crds::{TaskDefinition, names};
 
 use crate::cluster::{Cluster, wait_for};
 
@@ -50,10 +50,31 @@ impl Cluster {
             let one = role.put_back(&before).await;
             restored = restored.and(one);
         }
+        let reached = self.reaches_webhook().await;
         match told {
             Err(panic) => panic::resume_unwind(panic),
-            Ok(told) => told.and(restored),
+            Ok(told) => told.and(restored).and(reached),
         }
+    }
+
+    /// Waits until the API server reaches the webhook: a pod is Ready a moment before its address
+    /// stands in the node's rules, and on a busy machine some moments.
+    async fn reaches_webhook(&self) -> Result<()> {
+        let api: Api<TaskDefinition> = Api::namespaced(self.client(), "default");
+        let definition = serde_json::from_value(json!({
+            "apiVersion": "watchword.dev/v1alpha1", "kind": "TaskDefinition",
+            "metadata": {"name": "asks"},
+            "spec": {"tasks": [{"name": "asks", "command": {"value": "true"}}]},
+        }))?;
+        let only_asks = PostParams { dry_run: true, ..PostParams::default() };
+        wait_for("the API server to reach the webhook", ROLLOUT, async || {
+            match api.create(&only_asks, &definition).await {
+                Err(error) if error.to_string().contains("failed calling webhook") => Err(error),
+                // Whatever the webhook thinks of it.
+                _ => Ok(()),
+            }
+        })
+        .await
     }
 }
 

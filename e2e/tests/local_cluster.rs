@@ -11,6 +11,7 @@ use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 use std::{env, fs, process, thread};
 
+use rustix::process::{Pid, Signal, kill_process};
 use watchword_e2e::cache::Cache;
 use watchword_e2e::node::{self, Layout, Record, UpOptions};
 use watchword_e2e::progress::Progress;
@@ -117,7 +118,7 @@ fn success(name: &str, arguments: &[&str]) -> String {
 }
 
 fn kill(pid: i32) {
-    assert!(Command::new("kill").args(["-KILL", &pid.to_string()]).status().unwrap().success());
+    kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
 }
 
 /// The host's id of a daemon: a child of PID 1.

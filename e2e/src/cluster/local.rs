@@ -122,10 +122,11 @@ impl LocalNode {
     /// If there is no such process.
     pub fn signal(&self, pod: &str, program: &str, signal: &str) -> Result<()> {
         let pid = self.process(pod, program)?;
-        let sent = node::inside(&self.record, "kill")
-            .args([format!("-{signal}"), pid.to_string()])
+        // The shell's own `kill`: the program is in a package that a machine may lack.
+        let sent = node::inside(&self.record, "sh")
+            .args(["-c", "kill -$0 $1", signal, &pid.to_string()])
             .status()
-            .context("cannot run `kill`")?;
+            .context("cannot run `sh`")?;
         if !sent.success() {
             bail!("cannot send SIG{signal} to `{pod}`");
         }
