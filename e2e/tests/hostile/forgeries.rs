@@ -126,6 +126,10 @@ fn pods_that_name_a_revision_without_being_its_definitions_are_refused() {
         // Its uid is nobody's. The garbage collector removes such a pod; the finalizer keeps it.
         let mut child = forged("child", "default", &revision);
         child["metadata"]["finalizers"] = json!([FINALIZER]);
+        // A scheduler that comes after the garbage collector would leave it without a node.
+        let web = namespace.api::<Pod>().get(&namespace.running_pod("web").await?).await?;
+        let node = web.spec.and_then(|spec| spec.node_name).context("no node")?;
+        child["spec"]["nodeName"] = json!(node);
         child["metadata"]["ownerReferences"] = json!([{
             "apiVersion": "apps/v1", "kind": "ReplicaSet", "name": owner, "controller": true,
             "uid": "00000000-0000-0000-0000-000000000000",
