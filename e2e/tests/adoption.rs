@@ -20,18 +20,7 @@ fn an_adopted_deployment_keeps_its_own_shape_and_gets_its_secrets() {
         let namespace = adopting(&cluster, "adopt", "legacy").await?;
         namespace.define("legacy", &definition(&namespace, "legacy")).await?;
         let pod = pod("", "legacy");
-        let deployment = json!({
-            "apiVersion": "apps/v1",
-            "kind": "Deployment",
-            "metadata": {"name": "legacy"},
-            "spec": {
-                "selector": {"matchLabels": {"app": "legacy"}},
-                "template": {
-                    "metadata": {"labels": pod["metadata"]["labels"]},
-                    "spec": pod["spec"],
-                },
-            },
-        });
+        let deployment = deployment(&pod);
 
         // Before the definition is known its pods are refused, and made once it is.
         let applied = namespace.apply(&deployment.to_string()).await?.remove(0);
@@ -57,18 +46,7 @@ fn an_adopted_deployment_whose_pods_are_refused_is_poked_and_changed_in_nothing_
         let mut pod = pod("", "legacy");
         // The webhook cannot know what the image would start, so it refuses the pods for good.
         pod["spec"]["containers"][0]["command"] = json!([]);
-        let deployment = json!({
-            "apiVersion": "apps/v1",
-            "kind": "Deployment",
-            "metadata": {"name": "legacy"},
-            "spec": {
-                "selector": {"matchLabels": {"app": "legacy"}},
-                "template": {
-                    "metadata": {"labels": pod["metadata"]["labels"]},
-                    "spec": pod["spec"],
-                },
-            },
-        });
+        let deployment = deployment(&pod);
         namespace.apply(&deployment.to_string()).await?;
         let deployments: Api<Deployment> = namespace.api();
         wait_for("the pods to be refused", LIMIT, async || {
@@ -274,4 +252,17 @@ async fn create(namespace: &Namespace, pod: &Value, dry_run: &str) -> Result<Out
     let name = format!("--namespace={}", namespace.name());
     let arguments = [name.as_str(), "create", dry_run, "--filename=-"];
     namespace.cluster().kubectl_with(&arguments, &pod.to_string()).await
+}
+
+/// A Deployment called `legacy` of such pods.
+fn deployment(pod: &Value) -> Value {
+    json!({
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "legacy"},
+        "spec": {
+            "selector": {"matchLabels": {"app": "legacy"}},
+            "template": {"metadata": {"labels": pod["metadata"]["labels"]}, "spec": pod["spec"]},
+        },
+    })
 }

@@ -3,9 +3,9 @@
 use watchword_crds::task_revision::TaskRevisionSpec;
 use watchword_protocol::PlannedFile;
 
+use super::Denial;
 use super::strip::unwrap_command;
 use super::view::{ContainerView, PodView, SpecView};
-use super::{Denial, Settings};
 use crate::container_name::container_names;
 use crate::wanted::{FileWant, Wanted, secrets_of};
 
@@ -86,7 +86,6 @@ pub fn plan(
     pod: &PodView<'_>,
     name: &str,
     revision: &TaskRevisionSpec,
-    _settings: &Settings,
 ) -> Result<InjectionPlan, Denial> {
     let spec = pod.spec.as_ref().ok_or_else(|| Denial::new("spec: a pod needs one"))?;
     if spec.os.as_ref().is_some_and(|os| &*os.name == "windows") {
