@@ -234,7 +234,8 @@ fn a_service_that_becomes_a_job_leaves_no_deployment_and_a_deleted_definition_no
 
         namespace.gone::<Deployment>().await?;
         namespace.gone::<ReplicaSet>().await?;
-        namespace.says(&namespace.running_pod("web").await?, None, "done\n").await?;
+        let pod = namespace.pod_with("batch.kubernetes.io/job-name=web", "Running").await?;
+        namespace.says(&pod.name_any(), None, "done\n").await?;
         assert_eq!(namespace.names::<Job>().await?, ["web"]);
 
         let definitions: Api<TaskDefinition> = namespace.api();

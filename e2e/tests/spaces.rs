@@ -48,10 +48,9 @@ fn a_namespace_that_was_made_again_gets_its_predecessors_secrets_only_once_confi
         let yaml =
             denial.split('`').find(|part| part.starts_with("{apiVersion")).context("none")?;
         cluster.apply(yaml).await?;
-        again.define("web", &json!({"tasks": tasks[..1]})).await?;
-        // The pod that was refused may come to run meanwhile, but not all of it.
-        let pods = again.pods_ready("watchword.dev/task-definition=web", 1, LIMIT).await?;
-        let pod = pods[0].name_any();
+        // A definition of its own: the pod that was refused half comes to run meanwhile.
+        again.define("confirmed", &json!({"tasks": tasks[..1]})).await?;
+        let pod = again.running_pod("confirmed").await?;
         again.says(&pod, None, "gold\n").await?;
         assert_eq!(read_as_admin(&again, &store, &there).await?.status, 200);
 
@@ -60,7 +59,7 @@ fn a_namespace_that_was_made_again_gets_its_predecessors_secrets_only_once_confi
         spaces.delete(&format!("confirm-{}", again.name()), &DeleteParams::default()).await?;
         again.api::<Pod>().delete(&pod, &DeleteParams::default().grace_period(0)).await?;
         let pod = wait_for("another pod", LIMIT, async || {
-            let other = again.running_pod("web").await?;
+            let other = again.running_pod("confirmed").await?;
             ensure!(other != pod, "the old one");
             Ok(other)
         })
