@@ -1,9 +1,11 @@
-# One image for all roles and for the agent, so that their versions never differ: three static
-# programs, and nothing else to attack or to patch.
+# One image for all roles and for the agent, so that their versions never differ: two static
+# programs, and nothing else to attack or to patch. People's command line runs in no pod of ours
+# and has a stage of its own.
 #
 #     docker build -t watchword .                    compiles everything in the `build` stage
 #     docker build --target prebuilt -t watchword -f Dockerfile DIR
 #                                                    takes the programs from DIR (`make image`)
+#     docker build --target cli --output DIR .       leaves the command line, `watchword`, in DIR
 #
 # buildah and podman take the same arguments.
 ARG RUST_VERSION=1.95.0
@@ -16,7 +18,7 @@ LABEL org.opencontainers.image.title="watchword" \
 USER 65532:65532
 
 FROM base AS prebuilt
-COPY agent watchword watchword-controller /
+COPY agent watchword-controller /
 
 FROM rust:${RUST_VERSION}-bookworm AS build
 ARG RUST_VERSION
@@ -35,9 +37,13 @@ RUN --mount=type=cache,id=watchword-cargo,target=/usr/local/cargo/registry \
     cargo build --locked --target "$host" --release --package watchword-controller --package watchword-cli; \
     AWS_LC_SYS_NO_JITTER_ENTROPY=1 \
     cargo build --locked --target "$host" --profile agent --package watchword-agent; \
-    mkdir /programs; \
-    cp "/target/$host/release/watchword" "/target/$host/release/watchword-controller" /programs; \
+    mkdir /cli /programs; \
+    cp "/target/$host/release/watchword" /cli; \
+    cp "/target/$host/release/watchword-controller" /programs; \
     cp "/target/$host/agent/watchword-agent" /programs/agent
+
+FROM base AS cli
+COPY --from=build /cli/ /
 
 FROM base
 COPY --from=build /programs/ /

@@ -25,7 +25,7 @@ BUILT_PROFILE = $(BUILT)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
 AGENT_ENVIRONMENT := AWS_LC_SYS_NO_JITTER_ENTROPY=1
 # In a workspace of their own, which `cargo fmt` does not reach.
 FUZZ_TARGETS = $(wildcard controller/fuzz/fuzz_targets/*.rs controller/*/fuzz/fuzz_targets/*.rs)
-# Where the programs of the image are put together.
+# Where the programs are put together: the two of the image, and the command line.
 export WATCHWORD_PROGRAMS := $(WATCHWORD_CACHE)/programs
 # The launcher of the local cluster, run without cargo, whose lock a long build would hold.
 export WATCHWORD_LAUNCHER := $(BUILT)/debug/local-cluster
@@ -61,7 +61,7 @@ build: ## Compile everything (PROFILE=release for the shipped form)
 	$(AGENT_ENVIRONMENT) cargo build --locked --target $(HOST) --profile agent --package watchword-agent
 
 .PHONY: programs
-programs: build ## Compile, and put the three programs of the image into one folder
+programs: build ## Compile, and put the programs into one folder
 	@mkdir -p $(WATCHWORD_PROGRAMS)
 	@cp -f $(BUILT)/agent/watchword-agent $(WATCHWORD_PROGRAMS)/agent
 	@cp -f $(BUILT_PROFILE)/watchword $(BUILT_PROFILE)/watchword-controller $(WATCHWORD_PROGRAMS)

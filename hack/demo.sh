@@ -52,8 +52,7 @@ done_
 
 step "Starting a cluster of one node"
 "$launcher" up
-"$launcher" images --agent "$programs/agent" --controller "$programs/watchword-controller" \
-  --cli "$programs/watchword" >/dev/null
+"$launcher" images --agent "$programs/agent" --controller "$programs/watchword-controller" >/dev/null
 done_
 
 step "Installing Watchword"

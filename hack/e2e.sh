@@ -60,8 +60,7 @@ local)
   "$launcher" down 2>/dev/null || true
   started=1
   "$launcher" up
-  "$launcher" images --agent "$programs/agent" --controller "$programs/watchword-controller" \
-    --cli "$programs/watchword" >/dev/null
+  "$launcher" images --agent "$programs/agent" --controller "$programs/watchword-controller" >/dev/null
   ;;
 kind)
   command -v kind >/dev/null || fail "\`kind\` is not installed"
@@ -70,7 +69,7 @@ kind)
   started=1
   kind create cluster --name watchword --config e2e/kind.yaml --kubeconfig "$KUBECONFIG" --wait 120s
   "$launcher" images --no-load --agent "$programs/agent" \
-    --controller "$programs/watchword-controller" --cli "$programs/watchword" |
+    --controller "$programs/watchword-controller" |
     while read -r archive; do kind load image-archive --name watchword "$archive"; done
   ;;
 given)

@@ -8,7 +8,7 @@
 //! | `localhost/pause:1` | the process that holds a pod's namespaces (`images/pause.c`) |
 //! | `localhost/busybox:1` | Debian's static busybox and a link for each applet |
 //! | `localhost/scratch-app:1` | `/probe` and nothing else, no shell (`images/probe.c`) |
-//! | `localhost/watchword:e2e` | `/agent`, `/watchword-controller`, `/watchword` |
+//! | `localhost/watchword:e2e` | `/agent`, `/watchword-controller` |
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -41,8 +41,6 @@ pub struct WatchwordPrograms {
     pub agent: PathBuf,
     /// `watchword-controller`.
     pub controller: PathBuf,
-    /// `watchword`, the command line.
-    pub cli: PathBuf,
 }
 
 /// Makes the archives that every cluster gets: pause, busybox and the app without a shell.
@@ -71,9 +69,9 @@ pub fn build_basic(cache: &Cache) -> Result<Vec<PathBuf>> {
 ///
 /// If a program is missing or is not statically linked, or the disk is full.
 pub fn build_watchword(cache: &Cache, programs: &WatchwordPrograms) -> Result<PathBuf> {
-    let WatchwordPrograms { agent, controller, cli } = programs;
+    let WatchwordPrograms { agent, controller } = programs;
     // Packing takes an unoptimised build ten seconds, so it is done once per set of programs.
-    let made_of = describe(&[agent, cli, controller])?;
+    let made_of = describe(&[agent, controller])?;
     let (archive, note) =
         (cache.images().join("watchword-e2e.tar"), cache.images().join("watchword-e2e.made-of"));
     if archive.exists() && fs::read_to_string(&note).is_ok_and(|text| text == made_of) {
@@ -81,9 +79,7 @@ pub fn build_watchword(cache: &Cache, programs: &WatchwordPrograms) -> Result<Pa
     }
     fs::remove_file(&note).ok();
     let mut layer = Layer::default();
-    for (name, program) in
-        [("agent", agent), ("watchword", cli), ("watchword-controller", controller)]
-    {
+    for (name, program) in [("agent", agent), ("watchword-controller", controller)] {
         if !node::is_static(program) {
             bail!(
                 "`{}` is missing or not statically linked, and the image has no libraries: \

@@ -118,14 +118,11 @@ impl UpArguments {
 #[derive(Args)]
 struct ImagesArguments {
     /// The agent's program; with it, Watchword's image is made too
-    #[arg(long, requires_all = ["controller", "cli"])]
+    #[arg(long, requires = "controller")]
     agent: Option<PathBuf>,
     /// The controller's program
     #[arg(long, requires = "agent")]
     controller: Option<PathBuf>,
-    /// The command line's program
-    #[arg(long, requires = "agent")]
-    cli: Option<PathBuf>,
     /// Only make the archives
     #[arg(long)]
     no_load: bool,
@@ -218,11 +215,11 @@ fn make_images(
     arguments: ImagesArguments,
     progress: &Progress,
 ) -> Result<()> {
-    let ImagesArguments { agent, controller, cli, no_load } = arguments;
+    let ImagesArguments { agent, controller, no_load } = arguments;
     let step = progress.step("making images");
     let mut archives = images::build_basic(cache)?;
-    if let (Some(agent), Some(controller), Some(cli)) = (agent, controller, cli) {
-        let programs = WatchwordPrograms { agent, controller, cli };
+    if let (Some(agent), Some(controller)) = (agent, controller) {
+        let programs = WatchwordPrograms { agent, controller };
         archives.push(images::build_watchword(cache, &programs)?);
     }
     step.done();

@@ -112,7 +112,6 @@ fn programs(cache: &Cache) -> WatchwordPrograms {
     WatchwordPrograms {
         agent: folder.join("agent"),
         controller: folder.join("watchword-controller"),
-        cli: folder.join("watchword"),
     }
 }
 
