@@ -26,15 +26,16 @@
 //! A read sees every write that any replica has acknowledged: it asks the back end for the head,
 //! which for Kubernetes is a quorum read of a small object, and takes only the version's ciphertext
 //! from its memory, which never changes. A back end that is alone with its data, as the file is, can
-//! tell that a remembered head is current, and then the read touches memory only. Of several writers on one path one succeeds at a time; the others start again from the
-//! new head, and so with their precondition. An object without a head may belong to a writer that
-//! is under way, so [`Store::sweep`] changes the head, even if only its sequence, before it removes
-//! the object: that writer then fails at its second step and starts again with a new object.
+//! tell that a remembered head is current, and then the read touches memory only.
 //!
-//! Where there is no head at all, nobody can tell such an object from the versions of a head that was
-//! removed past the store. These are the last copy of a secret that nobody has deleted: the sweep
-//! removes nothing there, nor what a head of so few versions cannot have had. A deletion leaves a
-//! tombstone, so only what was deleted, or never acknowledged, is ever destroyed.
+//! Of several writers on one path one succeeds at a time; the others start again from the new head,
+//! and so with their precondition.
+//!
+//! What is removed is decided by the head alone: what it lists as trimmed or deleted, and, by
+//! [`Store::sweep`], what it has passed and does not name. An object that is ahead of its head, or
+//! has none, stays: of a head that was put back or removed past the store it is the last copy of a
+//! secret that nobody has deleted. A deletion leaves a tombstone, so only what was deleted, trimmed
+//! or never acknowledged is ever destroyed.
 //!
 //! The keyring is one object and changes by compare-and-swap as well, root key, shares and terms
 //! together. Another replica goes on with the keyring that it has and asks for the newer one when it
@@ -83,6 +84,7 @@ mod owners;
 mod read;
 mod rewrap;
 mod sealing;
+mod sweep;
 mod terms;
 mod turns;
 mod verify;

@@ -124,11 +124,11 @@ async fn prepare<B: Backend>(
     }
     match operation {
         Operation::Sweep => {
-            // As a writer leaves it that ends after its first step.
+            // As writers leave it that end after their first step, while others go on.
             let name = store.backend().list(ObjectKind::Version).await.unwrap().remove(0).name;
-            let next = store.versions(path).await.unwrap()[0].version + 1;
+            let passed = store.versions(path).await.unwrap()[0].version;
             for _ in 0..3 {
-                let object = ObjectName::version(&name.head_of(), next).unwrap();
+                let object = ObjectName::version(&name.head_of(), passed).unwrap();
                 store.backend().create(&object, b"left over").await.unwrap();
             }
         }

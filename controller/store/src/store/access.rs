@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
-use crate::backend::{Backend, Revision};
+use crate::backend::{Backend, Listed, Revision};
 use crate::cache::KnownHead;
 use crate::head::Head;
 use crate::keyring::{Keyring, OpenKeyringError};
@@ -63,24 +63,27 @@ impl<B: Backend> Store<B> {
         Ok(Some(self.remember(name, KnownHead { sequence, revision: stored.revision, head })))
     }
 
-    /// The head of this name, which a list says has this revision: without a request if the back
+    /// A head that a list tells of, or a newer one: without a request if it is in memory, or the back
     /// end has it at hand.
     pub(super) async fn listed_head(
         &self,
         keys: &Arc<Keys>,
-        name: &ObjectName,
-        revision: Revision,
+        Listed { name, revision }: Listed,
     ) -> Result<Option<Arc<KnownHead>>, AccessError> {
-        let Some(bytes) = self.backend.cached(name, &revision) else {
-            return self.stored_head(keys, name).await;
+        let known = self.lock_heads().get(&name);
+        if let Some(known) = known.filter(|known| known.revision == revision) {
+            return Ok(Some(known));
+        }
+        let Some(bytes) = self.backend.cached(&name, &revision) else {
+            return self.stored_head(keys, &name).await;
         };
         let (sequence, head) =
-            self.opened(keys, name, |keyring| Head::open(&bytes, keyring, name)).await?;
+            self.opened(keys, &name, |keyring| Head::open(&bytes, keyring, &name)).await?;
         // It may have been put back, or only have changed since it was listed.
-        if sequence < self.lock_heads().seen(name) {
-            return self.stored_head(keys, name).await;
+        if sequence < self.lock_heads().seen(&name) {
+            return self.stored_head(keys, &name).await;
         }
-        Ok(Some(self.remember(name, KnownHead { sequence, revision, head })))
+        Ok(Some(self.remember(&name, KnownHead { sequence, revision, head })))
     }
 
     /// Keeps a head in memory, unless the store has been sealed meanwhile.

@@ -261,9 +261,6 @@ pub enum SweepError {
     /// Something stored could not be reached.
     #[error("cannot remove leftovers")]
     Access(#[from] AccessError),
-    /// A head could not be sealed.
-    #[error("cannot seal a head")]
-    SealHead(#[from] SealHeadError),
     /// The store is sealed.
     #[error("the store is sealed")]
     Sealed,

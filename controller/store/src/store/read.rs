@@ -2,7 +2,7 @@
 
 use futures::stream::{self, StreamExt};
 
-use crate::backend::{Backend, Listed};
+use crate::backend::Backend;
 use crate::head::{Head, HeadVersion};
 use crate::path::SecretPath;
 use crate::secret::Value;
@@ -62,16 +62,7 @@ impl<B: Backend> Store<B> {
         let listed =
             self.backend.list(crate::name::ObjectKind::Head).await.map_err(AccessError::Backend)?;
         let mut heads = stream::iter(listed)
-            .map(|Listed { name, revision }| {
-                let keys = &keys;
-                async move {
-                    let known = self.lock_heads().get(&name);
-                    match known.filter(|known| known.revision == revision) {
-                        Some(known) => Ok(Some(known)),
-                        None => self.listed_head(keys, &name, revision).await,
-                    }
-                }
-            })
+            .map(|head| self.listed_head(&keys, head))
             .buffer_unordered(REQUESTS_AT_ONCE);
         let (mut entries, mut unreadable) = (Vec::new(), Vec::new());
         while let Some(head) = heads.next().await {

@@ -1,7 +1,6 @@
-//! Writing, deleting, and removing what crashes leave behind.
+//! Writing and deleting.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -10,15 +9,13 @@ use futures::stream::{self, StreamExt};
 use crate::backend::{Backend, BackendError, Revision};
 use crate::cache::KnownHead;
 use crate::head::{About, Head, Meta, VersionMetadata};
-use crate::name::{ObjectKind, ObjectName};
+use crate::name::ObjectName;
 use crate::path::SecretPath;
 use crate::random;
 use crate::record::{self, Header, SealError};
 use crate::secret::{MAX_VALUE_BYTES, Value};
 use crate::store::turns::Turn;
-use crate::store::{
-    AccessError, DeleteError, Keys, Precondition, ReadError, Store, SweepError, WriteError,
-};
+use crate::store::{AccessError, DeleteError, Keys, Precondition, ReadError, Store, WriteError};
 
 impl<B: Backend> Store<B> {
     /// Writes a new version of a secret and returns its number. When this returns, every replica
@@ -253,63 +250,6 @@ impl<B: Backend> Store<B> {
         Err(DeleteError::Contended { path: path.clone() })
     }
 
-    /// Removes objects that their head does not name, as crashes leave them; returns how many. It
-    /// may run at any time, beside writers and other sweeps.
-    ///
-    /// Where the head is missing it removes nothing: a first write that did not come to its end and
-    /// a head that was removed past the store look the same, and of the latter the objects are all
-    /// that is left.
-    ///
-    /// # Errors
-    ///
-    /// [`SweepError`]; what was removed until then stays removed.
-    pub async fn sweep(&self) -> Result<usize, SweepError> {
-        if self.is_sealed() {
-            return Err(SweepError::Sealed);
-        }
-        // The list comes first. An object on it was created before any head is read below.
-        let mut listed: BTreeMap<ObjectName, Vec<ObjectName>> = BTreeMap::new();
-        for object in self.backend.list(ObjectKind::Version).await? {
-            listed.entry(object.name.head_of()).or_default().push(object.name);
-        }
-        let mut removed = 0;
-        for (name, objects) in listed {
-            let keys = self.keys().ok_or(SweepError::Sealed)?;
-            let Some(known) = self.stored_head(&keys, &name).await? else { continue };
-            let keys = self.keys().ok_or(SweepError::Sealed)?;
-            let (mut head, place) = split(Some(&known));
-            // A writer's object is one ahead of the head at most. Others are of an earlier head,
-            // which was removed past the store.
-            if objects.iter().any(|object| object.version_number() > Some(head.newest + 1)) {
-                continue;
-            }
-            let leftovers: Vec<ObjectName> = objects
-                .into_iter()
-                .filter(|object| !head.versions.iter().any(|entry| entry.object == *object))
-                .collect();
-            if leftovers.is_empty() {
-                continue;
-            }
-            // A writer may be about to name one of them. It read the head before it created the
-            // object; once the head has changed it cannot.
-            head.garbage.clone_from(&leftovers);
-            match self.put_head(&keys, &name, head, place).await {
-                Ok(_) => {}
-                // Somebody is at work here: another time.
-                Err(PutHeadError::Backend(BackendError::Conflict { .. })) => continue,
-                Err(PutHeadError::Backend(error)) => return Err(error.into()),
-                Err(PutHeadError::Access(error)) => return Err(error.into()),
-                Err(PutHeadError::Seal(error)) => return Err(error.into()),
-            }
-            let count = leftovers.len();
-            if let Some((_, error)) = self.remove_all(leftovers).await.into_iter().next() {
-                return Err(error.into());
-            }
-            removed += count;
-        }
-        Ok(removed)
-    }
-
     /// Puts `head` in the place of the one that was read, with the next sequence. `keys` have to be
     /// as new as the head that was read: it may have brought a newer term.
     async fn put_head(
@@ -338,7 +278,10 @@ impl<B: Backend> Store<B> {
     }
 
     /// Removes objects that no head names as versions; returns those that could not be.
-    async fn remove_all(&self, objects: Vec<ObjectName>) -> Vec<(ObjectName, BackendError)> {
+    pub(super) async fn remove_all(
+        &self,
+        objects: Vec<ObjectName>,
+    ) -> Vec<(ObjectName, BackendError)> {
         stream::iter(objects)
             .map(|object| async move {
                 self.lock_versions().remove(&object);
