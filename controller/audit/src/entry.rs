@@ -121,6 +121,18 @@ pub enum Decision {
     Failed,
 }
 
+impl Decision {
+    /// As lines spell it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Allowed => "allowed",
+            Self::Attempted => "attempted",
+            Self::Denied => "denied",
+            Self::Failed => "failed",
+        }
+    }
+}
+
 /// Who asked.
 #[derive(Clone, Copy, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]

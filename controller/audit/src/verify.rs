@@ -210,8 +210,11 @@ pub struct ChainReport {
     pub lines: u64,
     /// The number of the last line that is signed: what stands up to there was written by the store.
     pub signed: Option<u64>,
-    /// Whether its end is there. If not, it goes on, was cut, or its replica was killed.
+    /// Whether its end is there, and signed. If not, it goes on, was cut, or its replica was killed.
     pub is_closed: bool,
+    /// Whether a line says that it is the end, signed or not. A store that ends sealed has nothing to
+    /// sign with; but whoever cuts the log can write such a line as well.
+    pub says_end: bool,
 }
 
 impl ChainReport {

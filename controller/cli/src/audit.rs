@@ -79,10 +79,10 @@ pub(crate) struct ReadLogError {
 
 /// How a chain ends, in words.
 pub(crate) fn end(chain: &ChainReport) -> String {
-    match (chain.is_closed, chain.unsigned()) {
-        (true, 0) => "closed".to_owned(),
-        (true, _) => "closed while sealed".to_owned(),
-        (false, _) => format!("not closed after line {}", chain.last),
+    match (chain.is_closed, chain.says_end) {
+        (true, _) => "closed".to_owned(),
+        (false, true) => format!("not closed: its end, line {}, is not signed", chain.last),
+        (false, false) => format!("not closed after line {}", chain.last),
     }
 }
 
@@ -91,12 +91,13 @@ pub(crate) fn signed(chain: &ChainReport) -> String {
     chain.signed.map_or_else(|| "nothing".to_owned(), |seq| format!("up to {seq}"))
 }
 
-/// Whether a log is verified; with `closed` to the signed end of every chain.
+/// Whether a log is verified; with `closed` to the end of every chain.
 pub(crate) fn is_verified(report: &Report, closed: bool) -> bool {
     // A file without a line of the log verifies nothing.
     let is_something = !report.chains.is_empty();
-    let is_ended = |chain: &ChainReport| chain.is_closed && chain.unsigned() == 0;
-    is_something && report.is_verified() && (!closed || report.chains.iter().all(is_ended))
+    is_something
+        && report.is_verified()
+        && (!closed || report.chains.iter().all(|chain| chain.is_closed))
 }
 
 /// A report for programs.

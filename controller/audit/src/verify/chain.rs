@@ -31,7 +31,8 @@ pub(super) struct State {
     /// Numbers that were passed over, with where the line after them stands.
     gaps: Vec<Gap>,
     signed: Option<u64>,
-    closed: Option<u64>,
+    /// The line that says that it is the end, and whether a signature vouches for that.
+    closed: Option<(u64, bool)>,
 }
 
 struct Claim {
@@ -78,7 +79,7 @@ impl State {
 
     pub(super) fn take(&mut self, line: &Line<'_>, problems: &mut Problems) {
         let Record { chain, seq, .. } = line.record;
-        if self.closed.is_some_and(|closed| *seq > closed) {
+        if self.closed.is_some_and(|(closed, _)| *seq > closed) {
             problems.add_in(chain, ProblemKind::AfterClose, *seq, line.place);
         }
         let next = self.last.saturating_add(1);
@@ -127,7 +128,9 @@ impl State {
             problems.add_in(&id, ProblemKind::NotSigned, self.first, last_place);
         }
         let Self { first, lines, last, signed, closed, .. } = self;
-        ChainReport { id, first, last, last_place, lines, signed, is_closed: closed.is_some() }
+        let is_closed = closed.is_some_and(|(_, is_signed)| is_signed);
+        let says_end = closed.is_some();
+        ChainReport { id, first, last, last_place, lines, signed, is_closed, says_end }
     }
 
     /// The last line does not fit: this one, or that one, was changed.
@@ -203,7 +206,7 @@ impl State {
             self.signed = Some(seq);
         }
         if line.record.event == CLOSE {
-            self.closed = Some(seq);
+            self.closed = Some((seq, is_signed));
         }
         self.claims.push(Claim { hash: line.hash, place: line.place, is_known_changed, is_signed });
         if self.gaps.len() > MAX_GAPS {

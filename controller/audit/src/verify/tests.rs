@@ -89,6 +89,31 @@ fn a_cut_tail_is_not_closed() {
 }
 
 #[test]
+fn an_end_that_is_not_signed_does_not_close_a_chain() {
+    // As a store writes it that ends sealed, and as anybody can who cuts the log there.
+    let mut chain = Chain::new("store-0", [1; 8]);
+    let mut lines = Vec::new();
+    let mut write = |chain: &mut Chain, line: crate::Line| {
+        lines.push(String::from_utf8(line.bytes().to_vec()).unwrap());
+        chain.written(&line);
+    };
+    let open = chain.open(Timestamp::UNIX_EPOCH, 0).unwrap();
+    write(&mut chain, open);
+    chain.sign_with(SigningKey::from_seed(&SEED).ok());
+    let checkpoint = chain.checkpoint(Timestamp::UNIX_EPOCH).unwrap().unwrap();
+    write(&mut chain, checkpoint);
+    chain.sign_with(None);
+    let close = chain.close(Timestamp::UNIX_EPOCH).unwrap();
+    write(&mut chain, close);
+
+    let report = verify(&lines.concat());
+
+    assert!(report.is_verified(), "{:?}", report.problems);
+    let [chain] = &report.chains[..] else { panic!("{:?}", report.chains) };
+    assert_eq!((chain.is_closed, chain.says_end, chain.unsigned()), (false, true, 1));
+}
+
+#[test]
 fn a_file_that_ends_within_a_line_is_cut_there() {
     let log = chain(1, 12, 5).concat();
 

@@ -92,6 +92,7 @@ fn lines_from_before_the_store_was_unsealed_are_signed_with_the_first_checkpoint
     assert_eq!(verify(), (0, Some(4), 1, false));
 
     audit.close();
-    assert_eq!(verify(), (0, Some(4), 2, true));
+    // Nothing vouches for the end: it could be anybody's.
+    assert_eq!(verify(), (0, Some(4), 2, false));
     assert!(audit.write(Timestamp::UNIX_EPOCH, &denial(), hash).is_err());
 }
