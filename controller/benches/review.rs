@@ -22,6 +22,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use jiff::Timestamp;
 use kube::runtime::reflector::{self, Store};
 use kube::runtime::watcher::Event;
+use prometheus_client::metrics::family::Family;
 use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use serde_json::{Value, json};
@@ -227,7 +228,11 @@ fn world(kind: Kind) -> (Reviewer, Vec<u8>) {
     };
     let caches =
         Caches { definitions: store([definition]), revisions: store([object]), spaces: store([]) };
-    let reviewer = Reviewer { caches, settings: ArcSwapOption::from(Some(Arc::new(settings))) };
+    let reviewer = Reviewer {
+        caches,
+        reviews: Family::default(),
+        settings: ArcSwapOption::from(Some(Arc::new(settings))),
+    };
     let body = json!({
         "apiVersion": "admission.k8s.io/v1",
         "kind": "AdmissionReview",

@@ -17,6 +17,9 @@ use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
 use serde::Deserialize;
 use tokio::sync::Semaphore;
 use tracing::{debug, warn};
@@ -45,7 +48,11 @@ pub mod review;
 pub async fn run(args: WebhookArgs, shared: Shared) -> io::Result<()> {
     let WebhookArgs { address, tls_dir, agent, trust } = args;
     let caches = Caches::watch(&shared);
-    let reviewer = Arc::new(Reviewer { caches, settings: ArcSwapOption::empty() });
+    let reviews = Family::default();
+    shared.metrics.register(|registry| {
+        registry.register("reviews", "Answered reviews, by resource and answer", reviews.clone());
+    });
+    let reviewer = Arc::new(Reviewer { caches, reviews, settings: ArcSwapOption::empty() });
     let bundle = shared.readiness.condition("ca bundle");
     let follow = follow_settings(reviewer.clone(), agent, trust, bundle, shared.shutdown.clone());
     let serve = tls::serve(ServeTls {
@@ -67,8 +74,19 @@ pub async fn run(args: WebhookArgs, shared: Shared) -> io::Result<()> {
 pub struct Reviewer {
     /// Task definitions, revisions and spaces, as the watches know them.
     pub caches: Caches,
+    /// How reviews were answered.
+    pub reviews: Family<ReviewLabels, Counter>,
     /// What pods are given; `None` until the CA bundle has been read.
     pub settings: ArcSwapOption<Settings>,
+}
+
+/// What reviews are counted by.
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+pub struct ReviewLabels {
+    /// Of what: `pods` or `taskdefinitions`.
+    resource: &'static str,
+    /// [`Answer::as_str`], or `unreadable` for what is no review.
+    answer: &'static str,
 }
 
 /// The routes of the webhook.
@@ -99,20 +117,32 @@ async fn take_turns(
 }
 
 async fn mutate_pods(State(reviewer): State<Arc<Reviewer>>, body: Bytes) -> Response {
-    respond(&body, |request| pods::answer(&reviewer, request))
+    respond(&reviewer, "pods", &body, |request| pods::answer(&reviewer, request))
 }
 
 async fn validate_definitions(State(reviewer): State<Arc<Reviewer>>, body: Bytes) -> Response {
-    respond(&body, |request| definitions::answer(&reviewer.caches, request))
+    let answer = |request| definitions::answer(&reviewer.caches, request);
+    respond(&reviewer, "taskdefinitions", &body, answer)
 }
 
 fn respond<'a, T: Deserialize<'a>>(
+    reviewer: &Reviewer,
+    resource: &'static str,
     body: &'a [u8],
     answer: impl FnOnce(Request<'a, T>) -> Answer,
 ) -> Response {
-    match review::respond(body, answer) {
+    let count = |answer| {
+        reviewer.reviews.get_or_create(&ReviewLabels { resource, answer }).inc();
+    };
+    let counted = |request| {
+        let answer = answer(request);
+        count(answer.as_str());
+        answer
+    };
+    match review::respond(body, counted) {
         Ok(json) => ([(header::CONTENT_TYPE, "application/json")], json).into_response(),
         Err(error @ (ReviewError::Parse(_) | ReviewError::Version { .. })) => {
+            count("unreadable");
             debug!(error = %Chain(&error), "refused a review");
             (StatusCode::BAD_REQUEST, Chain(&error).to_string()).into_response()
         }

@@ -15,45 +15,51 @@ use futures::future::try_join_all;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use watchword_e2e::cluster::Https;
-use watchword_e2e::{Cluster, run};
+use watchword_e2e::{Cluster, run, run_alone};
 
 fn main() {
-    run(async |cluster: Cluster| {
-        let namespace = cluster.namespace("reads").await?;
-        cluster.create_secret(&namespace.secret("db"), "x".repeat(256)).await?;
-        namespace.account("reader").await?;
-        let rules = json!([{
-            "apiGroups": ["store.watchword.dev"], "resources": ["secrets"], "verbs": ["read"],
-        }]);
-        namespace.grant("reader", &rules).await?;
-        let token = namespace.token(cluster.client(), "reader", None, None).await?;
-        let request = format!(
-            "GET /secrets/v1/secret/default/{} HTTP/1.1\r\nHost: store\r\n\
+    run(async |cluster: Cluster| measure("records in the cluster", &cluster).await);
+    run_alone("https-file", "e2e/manifests/file", async |cluster: Cluster| {
+        measure("records in a file", &cluster).await
+    });
+}
+
+async fn measure(what: &str, cluster: &Cluster) -> Result<()> {
+    println!("{what}");
+    let namespace = cluster.namespace("reads").await?;
+    cluster.create_secret(&namespace.secret("db"), "x".repeat(256)).await?;
+    namespace.account("reader").await?;
+    let rules = json!([{
+        "apiGroups": ["store.watchword.dev"], "resources": ["secrets"], "verbs": ["read"],
+    }]);
+    namespace.grant("reader", &rules).await?;
+    let token = namespace.token(cluster.client(), "reader", None, None).await?;
+    let request = format!(
+        "GET /secrets/v1/secret/default/{} HTTP/1.1\r\nHost: store\r\n\
              Accept: application/octet-stream\r\nAuthorization: Bearer \
              {token}\r\n\r\n",
-            namespace.secret("db")
-        );
-        let store = cluster.https("store").await?;
-        // Grants come by a watch, and the first reads fill caches.
-        watchword_e2e::wait_for("the grant", Duration::from_secs(60), async || {
-            read(&store, &request, Instant::now() + Duration::from_secs(1)).await
-        })
-        .await?;
+        namespace.secret("db")
+    );
+    let store = cluster.https("store").await?;
+    // Grants come by a watch, and the first reads fill caches.
+    watchword_e2e::wait_for("the grant", Duration::from_secs(60), async || {
+        read(&store, &request, Instant::now() + Duration::from_secs(1)).await
+    })
+    .await?;
 
-        for _ in 0..ROUNDS {
-            let (before, start) = (cpu(&cluster)?, Instant::now());
-            let clients = (0..CLIENTS).map(|_| read(&store, &request, start + ROUND));
-            let reads: u32 = try_join_all(clients).await?.into_iter().sum();
-            let (spent, took) = (cpu(&cluster)? - before, start.elapsed());
-            println!(
-                "{reads} reads, {:.0}/s, {:.1} µs of CPU each, {:.0} per second of CPU",
-                f64::from(reads) / took.as_secs_f64(),
-                spent.as_secs_f64() / f64::from(reads) * 1e6,
-                f64::from(reads) / spent.as_secs_f64(),
-            );
-        }
-        Ok(())
-    });
+    for _ in 0..ROUNDS {
+        let (before, start) = (cpu(cluster)?, Instant::now());
+        let clients = (0..CLIENTS).map(|_| read(&store, &request, start + ROUND));
+        let reads: u32 = try_join_all(clients).await?.into_iter().sum();
+        let (spent, took) = (cpu(cluster)? - before, start.elapsed());
+        println!(
+            "{reads} reads, {:.0}/s, {:.1} µs of CPU each, {:.0} per second of CPU",
+            f64::from(reads) / took.as_secs_f64(),
+            spent.as_secs_f64() / f64::from(reads) * 1e6,
+            f64::from(reads) / spent.as_secs_f64(),
+        );
+    }
+    Ok(())
 }
 
 /// Reads over one connection until then; returns how often.

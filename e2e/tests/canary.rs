@@ -121,7 +121,7 @@ async fn deliver_and_search(namespace: &Namespace, node: &LocalNode) -> Result<(
     {
         assert!(found.iter().any(|one| one.contains(place)), "{place} is not in {found:#?}");
     }
-    Ok(())
+    all_has_been_counted(cluster).await
 }
 
 /// All places where one of the texts is.
@@ -238,6 +238,25 @@ async fn metrics(cluster: &Cluster) -> Result<Vec<(String, String)>> {
     Ok(metrics)
 }
 
+/// What happened here is in the metrics, and there are none that no document speaks of.
+async fn all_has_been_counted(cluster: &Cluster) -> Result<()> {
+    let texts: Vec<String> = metrics(cluster).await?.into_iter().map(|(_, text)| text).collect();
+    let lines: Vec<&str> = texts.iter().flat_map(|text| text.lines()).collect();
+    for expected in [
+        "watchword_decisions_total{event=\"resolve\",decision=\"allowed\"}",
+        "watchword_launch_failures_total{cause=\"secrets\"}",
+        "watchword_reviews_total{resource=\"pods\",answer=\"patched\"}",
+        "watchword_sealed 0",
+    ] {
+        assert!(lines.iter().any(|line| line.starts_with(expected)), "no {expected}");
+    }
+    let names = lines.iter().filter_map(|line| line.strip_prefix("# TYPE watchword_"));
+    for name in names.filter_map(|rest| rest.split(' ').next()) {
+        assert!(DOCUMENT.contains(&format!("`watchword_{name}")), "nothing is said of {name}");
+    }
+    Ok(())
+}
+
 /// What a value looks like on its way: itself, base64 wherever it begins, hex, a list of numbers.
 fn forms(value: &str) -> Vec<String> {
     let mut forms = vec![value.to_owned(), hex(value), hex(value).to_uppercase()];
@@ -272,6 +291,8 @@ fn random() -> Result<String> {
         text
     }))
 }
+
+const DOCUMENT: &str = include_str!("../../docs/metrics.md");
 
 #[test]
 fn each_form_of_a_value_is_recognised() {

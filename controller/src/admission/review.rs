@@ -55,6 +55,16 @@ impl Answer {
         Self { denial: Some(Refused { code: 403, message: message.into() }), ..Self::default() }
     }
 
+    /// What it comes to, for metrics: `denied`, `retry` (refused for now), `patched` or `allowed`.
+    pub fn as_str(&self) -> &'static str {
+        match &self.denial {
+            Some(Refused { code: 503, .. }) => "retry",
+            Some(_) => "denied",
+            None if self.patch.is_empty() => "allowed",
+            None => "patched",
+        }
+    }
+
     /// Refuses for now.
     pub fn retry(message: impl Into<String>) -> Self {
         Self { denial: Some(Refused { code: 503, message: message.into() }), ..Self::default() }

@@ -27,7 +27,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
 use tracing::error;
 pub(super) use watchword_audit::{Cause, Decision, Entry, Event, Subject};
 use watchword_audit::{PublicKey, SigningKey, SigningKeyError};
@@ -50,8 +52,16 @@ pub(super) struct Audit {
     sinks: Mutex<Sinks>,
     paths: AuditPaths,
     on_failure: OnFailure,
+    decisions: Family<DecisionLabels, Counter>,
     lines: Counter,
     lost: Counter,
+}
+
+/// No path, and nobody's name: what can be counted without limit is not a label.
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct DecisionLabels {
+    event: &'static str,
+    decision: &'static str,
 }
 
 struct Sinks {
@@ -91,6 +101,8 @@ impl Audit {
         }
         let audit = Self::begin(all, args)?;
         shared.metrics.register(|registry| {
+            let decisions = "What was released, denied, changed or failed, by event and decision";
+            registry.register("decisions", decisions, audit.decisions.clone());
             let lines = "Audit lines that were written, to each sink";
             registry.register("audit_lines", lines, audit.lines.clone());
             let lost = "Audit lines that a sink did not take";
@@ -106,6 +118,7 @@ impl Audit {
             sinks: Mutex::new(Sinks { all, public_key: None, is_closed: false }),
             paths: args.audit_paths,
             on_failure: args.audit_failure,
+            decisions: Family::default(),
             lines: Counter::default(),
             lost: Counter::default(),
         })
@@ -123,6 +136,9 @@ impl Audit {
         entry: &Entry<'_>,
         hash: impl FnOnce(&str) -> Option<String>,
     ) -> io::Result<()> {
+        let labels =
+            DecisionLabels { event: entry.event.as_str(), decision: entry.decision.as_str() };
+        self.decisions.get_or_create(&labels).inc();
         let hash = entry.path.and_then(hash);
         let entry = match self.paths {
             AuditPaths::Clear => *entry,

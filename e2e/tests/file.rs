@@ -1,0 +1,58 @@
+//! A store whose records lie in one file of its own volume.
+
+use anyhow::{Context, Result, bail, ensure};
+use k8s_openapi::api::core::v1::Pod;
+use kube::Api;
+use kube::api::ListParams;
+use serde_json::json;
+use watchword_crds::{SealedRecord, names};
+use watchword_e2e::watchword::{LIMIT, task, with_variable};
+use watchword_e2e::{Cluster, run_alone, wait_for};
+
+#[test]
+fn a_store_in_a_file_keeps_what_it_has_acknowledged_when_its_process_is_killed() {
+    run_alone("file", "e2e/manifests/file", async |cluster: Cluster| {
+        let namespace = cluster.namespace("file").await?;
+        let secret = namespace.secret("s");
+        cluster.create_secret(&secret, "value of s").await?;
+        let records: Api<SealedRecord> = Api::namespaced(cluster.client(), names::NAMESPACE);
+        assert_eq!(records.list(&ListParams::default()).await?.items.len(), 0, "in the cluster");
+        let web = with_variable(task("web", "echo \"<$S>\"; exec sleep 600"), "S", &secret);
+        namespace.define("web", &json!({"tasks": [web]})).await?;
+        namespace.says(&namespace.running_pod("web").await?, None, "<value of s>\n").await?;
+
+        let node = cluster.local().context("a local cluster")?;
+        for number in 0..2 {
+            let (pod, restarts) = store(&cluster).await?;
+            cluster.update_secret(&secret, format!("value {number}")).await?;
+            node.signal(&pod, "/watchword-controller", "KILL")?;
+
+            wait_for("the store to be started again", LIMIT, async || {
+                let (again, now) = store(&cluster).await?;
+                ensure!(again == pod && now > restarts, "{again} was restarted {now} times");
+                Ok(())
+            })
+            .await?;
+            let got = wait_for("the store to open by itself", LIMIT, async || {
+                let got = cluster.watchword(&["secret", "get", &secret], b"").await?;
+                ensure!(got.status.success(), "{}", String::from_utf8_lossy(&got.stderr));
+                Ok(got.stdout)
+            })
+            .await?;
+            assert_eq!(got, format!("value {number}").into_bytes());
+        }
+        anyhow::Ok(())
+    });
+}
+
+/// The pod of the store, and how often its container was started again.
+async fn store(cluster: &Cluster) -> Result<(String, i32)> {
+    let pods: Api<Pod> = Api::namespaced(cluster.client(), names::NAMESPACE);
+    let selector = ListParams::default().labels("app.kubernetes.io/component=store");
+    let list = pods.list(&selector).await?;
+    let [pod] = list.items.as_slice() else { bail!("{} pods", list.items.len()) };
+    let name = pod.metadata.name.clone().context("no name")?;
+    let statuses = pod.status.as_ref().and_then(|status| status.container_statuses.as_ref());
+    let restarts = statuses.into_iter().flatten().map(|status| status.restart_count).sum();
+    Ok((name, restarts))
+}
