@@ -7,7 +7,7 @@
 
 use std::convert::Infallible;
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use axum::Router;
@@ -17,6 +17,10 @@ use axum::routing::post;
 use jiff::Timestamp;
 use kube::Client;
 use kube::runtime::reflector::Store as Cache;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::gauge::ConstGauge;
 use tokio::sync::{Semaphore, watch};
 use watchword_crds::{SecretResolver, SecretStore, Space, names};
 use watchword_protocol::{CHECK_PATH, ErrorCode, RESOLVE_PATH};
@@ -59,6 +63,7 @@ mod report;
 mod resolve;
 mod seal;
 mod secrets_api;
+mod sweep;
 mod throttle;
 mod unseal;
 
@@ -208,6 +213,19 @@ async fn detached<T: Send + 'static>(
         .unwrap_or_else(|error| Err(Failure::unavailable("the request failed", &error)))
 }
 
+/// The metric that says whether this replica is sealed, as of when it is asked.
+#[derive(Debug)]
+struct Sealed(Weak<Service>);
+
+impl Collector for Sealed {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let Some(service) = self.0.upgrade() else { return Ok(()) };
+        let sealed = ConstGauge::new(i64::from(service.store.is_sealed()));
+        let help = "Whether this replica holds no key: 1 or 0";
+        sealed.encode(encoder.encode_descriptor("sealed", help, None, MetricType::Gauge)?)
+    }
+}
+
 /// Why the role could not go on.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
@@ -252,6 +270,9 @@ pub async fn run(args: StoreArgs, shared: Shared) -> Result<(), ServeError> {
         grants: Grants::new(),
         people: People::new(),
         throttle: Throttle::new(),
+    });
+    shared.metrics.register(|registry| {
+        registry.register_collector(Box::new(Sealed(Arc::downgrade(&service))));
     });
     let (client_ca, authorities) = watch::channel(String::new());
     tokio::spawn(client_ca::follow(shared.client.clone(), client_ca, shared.shutdown.clone()));

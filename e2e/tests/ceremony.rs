@@ -166,6 +166,9 @@ async fn two_of_three_open_a_new_store(
 
     let first = ann.watchword(cluster, &["store", "unseal", "--gpg"]).await?;
     let same = ann.watchword(cluster, &["store", "unseal", "--gpg"]).await?;
+    let reset = cluster.watchword(&["store", "unseal", "--reset"], b"").await?;
+    let progress = json(&cluster.watchword(&["store", "status", "-j"], b"").await?)?;
+    let once_more = ann.watchword(cluster, &["store", "unseal", "--gpg"]).await?;
     let stranger = Holder::new(cluster, "joe@example.com", "future-default", "").await?;
     let refused = stranger.watchword(cluster, &["store", "unseal", "--gpg"]).await?;
     let (private, passphrase) = (eve.private_key(cluster).await?, eve.passphrase_file()?);
@@ -175,9 +178,18 @@ async fn two_of_three_open_a_new_store(
 
     assert!(stderr(&first).contains("1 of 2 shares are given"), "{first:?}");
     assert!(stderr(&same).contains("1 of 2 shares are given"), "{same:?}");
+    ok(&reset)?;
+    assert_eq!(progress["progress"], 0, "{progress}");
+    assert!(stderr(&once_more).contains("1 of 2 shares are given"), "{once_more:?}");
     assert_eq!(refused.status.code(), Some(1), "{refused:?}");
     assert!(stderr(&second).contains("unsealed store `default`"), "{second:?}");
     Ok(())
+}
+
+/// Begins to rekey; returns the nonce.
+async fn begin_rekey(cluster: &Cluster, keys: &[&str]) -> Result<String> {
+    let begun = cluster.watchword(&[&["store", "rekey", "-j"][..], keys].concat(), b"").await?;
+    Ok(json(&begun)?["nonce"].as_str().context("no nonce")?.to_owned())
 }
 
 /// Bob and Joe follow; what Ann and Eve have opens nothing any more.
@@ -192,8 +204,16 @@ async fn other_holders_take_over(
     let (joes, zoes) = (joe.public_key(cluster).await?, zoe.public_key(cluster).await?);
     let keys = ["--threshold", "2", "--pgp-key", &joes, &zoes];
 
-    let begun = cluster.watchword(&[&["store", "rekey", "-j"], &keys[..]].concat(), b"").await?;
-    let nonce = json(&begun)?["nonce"].as_str().context("no nonce")?.to_owned();
+    let cancelled = begin_rekey(cluster, &keys).await?;
+    let others = ["store", "rekey", "--cancel", "--nonce", "other"];
+    let not_this = cluster.watchword(&others, b"").await?;
+    ok(&cluster.watchword(&["store", "rekey", "--cancel"], b"").await?)?;
+    let late = ann.watchword(cluster, &["store", "rekey", "--nonce", &cancelled, "--gpg"]).await?;
+    assert_eq!(not_this.status.code(), Some(1), "{not_this:?}");
+    assert!(!stderr(&not_this).contains(&cancelled), "{not_this:?}");
+    assert!(stderr(&late).contains("nobody is rekeying"), "{late:?}");
+
+    let nonce = begin_rekey(cluster, &keys).await?;
     let wrong = ann.watchword(cluster, &["store", "rekey", "--nonce", "other", "--gpg"]).await?;
     let first = ann.watchword(cluster, &["store", "rekey", "--nonce", &nonce, "--gpg"]).await?;
     // Eve decrypts her share by other means, and pipes it in.
@@ -202,6 +222,11 @@ async fn other_holders_take_over(
     let second = eve.watchword_with(cluster, &give, old_shares[1].as_bytes()).await?;
 
     assert_eq!(wrong.status.code(), Some(1), "{wrong:?}");
+    assert!(!stderr(&wrong).contains(&nonce), "{wrong:?}");
+    for holder in [&joe, &zoe] {
+        let fingerprint = holder.fingerprint(cluster).await?;
+        assert!(stderr(&first).contains(&fingerprint), "what one agrees to: {first:?}");
+    }
     assert!(stderr(&first).contains("1 of 2 shares are given"), "{first:?}");
     assert!(stderr(&second).contains("rekeyed store `default`"), "{second:?}");
     are_there(cluster, secrets).await?;

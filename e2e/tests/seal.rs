@@ -13,13 +13,20 @@ mod spec;
 mod strangers;
 
 use anyhow::{Context, Result, bail, ensure};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use futures::future::join_all;
 use k8s_openapi::api::core::v1::{Event, Secret};
 use kube::api::{Api, DeleteParams, ListParams};
 use serde_json::{Value, json};
 use watchword_crds::{SecretStore, names};
+use watchword_e2e::records::Records;
 use watchword_e2e::watchword::{LIMIT, task, with_variable};
 use watchword_e2e::{Cluster, Namespace, SEALED, run_alone, wait_for};
+use watchword_store::backend::file::FileBackend;
+use watchword_store::{
+    Backend, Config as StoreConfig, Custody, ObjectName, RootKey, SealConfig, Store,
+};
 
 use keeper::{Keeper, Replica};
 
@@ -48,7 +55,8 @@ fn a_store_begins_as_its_spec_says_a_lost_leader_forgets_shares_and_a_seal_names
         let keeper = Keeper::of(&cluster).await?;
         let shares = spec::initialises_the_store(&cluster, &keeper).await?;
         a_new_leader_begins_at_zero(&keeper, &shares).await?;
-        a_seal_waits_for_a_replica_that_does_not_answer(&cluster, &keeper).await
+        a_seal_waits_for_a_replica_that_does_not_answer(&cluster, &keeper).await?;
+        another_store_in_its_place_is_not_opened(&cluster, &keeper, &shares).await
     });
 }
 
@@ -71,8 +79,31 @@ fn two_stores_that_open_by_themselves_begin_with_one_pair_and_leave_sealed_what_
         for replica in keeper.replicas().await? {
             assert_eq!(keeper.seal_status(&replica).await?["sealed"], false);
         }
-        Ok(())
+        only_shares_in_custody_are_decrypted(&keeper).await
     });
+}
+
+/// DC/OS' clients give the encrypted share back. Of any other message nothing is said, so that nobody
+/// learns from many what the kept key makes of them.
+async fn only_shares_in_custody_are_decrypted(keeper: &Keeper) -> Result<()> {
+    let sealed = keeper.ask("PUT", "seal/default", &Value::Null).await?;
+    assert_eq!(sealed.status, 200, "{}", sealed.text());
+    let init = keeper.ask("GET", "init/default", &Value::Null).await?.json();
+    let share = init["keys"][0].as_str().context("no share")?;
+    let changed = format!("{}00", &share[..share.len() - 2]);
+    for message in ["", "00", "no hex", &share[2..], &changed] {
+        let give = json!({"key": format!("{message} ")});
+        let refused = keeper.ask("PUT", "auto-unseal/default", &give).await?;
+        assert_eq!(refused.status, 400, "{}", refused.text());
+        let said = refused.json()["message"].clone();
+        assert!(said.to_string().contains("none of the encrypted shares"), "{said}");
+    }
+
+    let given = keeper.ask("PUT", "auto-unseal/default", &json!({"key": share})).await?;
+
+    let opened = json!({"sealed": false, "threshold": 1, "shares": 1, "progress": 0});
+    assert_eq!((given.status, given.json()), (200, opened));
+    Ok(())
 }
 
 /// What the Secret keeps opens the share in custody, and is not that share.
@@ -185,6 +216,55 @@ async fn a_seal_waits_for_a_replica_that_does_not_answer(
     let sealed = keeper.ask_at(&leader, "PUT", "seal/default", &Value::Null).await?;
     assert_eq!(sealed.status, 200, "{}", sealed.text());
     Ok(())
+}
+
+/// Whoever can write to the back end puts a store of their own there, for the same people. What these
+/// bring opens it; the store does not.
+async fn another_store_in_its_place_is_not_opened(
+    cluster: &Cluster,
+    keeper: &Keeper,
+    shares: &[String; 3],
+) -> Result<()> {
+    let records = Records::of(cluster).await?;
+    let genuine = records.get(ObjectName::keyring().as_str()).await?;
+    let (keyring, share) = another_keyring().await?;
+    let mut other = genuine.clone();
+    other.spec.record = BASE64_STANDARD.encode(keyring);
+    records.put_back(&other).await?;
+
+    let [leader, _] = keeper.leader_and_follower().await?;
+    let give = json!({"key": share});
+    let refused = keeper.ask_at(&leader, "PUT", "unseal/default", &give).await?;
+    assert_eq!(refused.status, 409, "{}", refused.text());
+    assert!(refused.text().contains("is not the one that was there"), "{}", refused.text());
+    for replica in keeper.replicas().await? {
+        assert_eq!(keeper.seal_status(&replica).await?["sealed"], true);
+    }
+
+    records.put_back(&genuine).await?;
+    keeper.give(&leader, &shares[0]).await?;
+    assert_eq!(keeper.give(&leader, &shares[1]).await?["sealed"], false);
+    keeper.all_are(false).await
+}
+
+/// The keyring of a store that has nothing to do with the one here, and its only share.
+async fn another_keyring() -> Result<(Vec<u8>, String)> {
+    let folder = tempfile::tempdir()?;
+    let store =
+        Store::new(FileBackend::open(&folder.path().join("store"))?, StoreConfig::default());
+    let root_key = RootKey::generate()?;
+    let mut custody = Custody::default();
+    (custody.shares, custody.threshold) = (1, 1);
+    store.initialize(&root_key, &custody, 1).await?;
+    let [share] = &root_key.split(SealConfig::new(1, 1, 0)?)?[..] else { bail!("not one share") };
+    let share = share.to_hex().to_string();
+    store.unseal(root_key).await?;
+    // Newer than anything that the replicas have seen.
+    for _ in 0..20 {
+        store.rotate(1).await?;
+    }
+    let keyring = store.backend().get(&ObjectName::keyring()).await?.context("no keyring")?;
+    Ok((keyring.bytes, share))
 }
 
 /// A sealed store: everything is refused at once by every replica, a new pod waits and says why;

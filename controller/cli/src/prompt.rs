@@ -35,6 +35,21 @@ pub(crate) fn ask(question: &str) -> Result<Zeroizing<String>, PromptError> {
     line
 }
 
+/// Asks on stderr for a yes, which the terminal shows.
+///
+/// # Errors
+///
+/// `PromptError` where nobody can be asked, and where the person gives up.
+pub(crate) fn confirm(question: &str) -> Result<bool, PromptError> {
+    let stdin = io::stdin();
+    if !stdin.is_terminal() {
+        return Err(PromptError::NoTerminal);
+    }
+    let _ = write!(io::stderr(), "{question} [yes/no]: ");
+    let answer = read_line(|key| Ok(rustix::io::read(&stdin, key)?))?;
+    Ok(matches!(answer.trim(), "y" | "yes"))
+}
+
 /// Whether there is a person to ask.
 pub(crate) fn can_ask() -> bool {
     io::stdin().is_terminal()

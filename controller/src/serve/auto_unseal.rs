@@ -15,7 +15,7 @@ use watchword_crds::{SecretRef, SecretStore};
 use watchword_store::openpgp::{DecryptError, KeyError, PrivateKey, PublicKey};
 use watchword_store::{
     AccessError, CombineError, Custody, EntrustError, InitializeError, Initialized, RandomError,
-    RootKey, SealConfig, Share, UnsealError, entrust,
+    RootKey, SealConfig, Share, entrust,
 };
 
 use super::Service;
@@ -23,7 +23,7 @@ use super::audit::{Event, Subject};
 use super::ceremony::operation::{CheckedSplit, Split};
 use super::failure::Failure;
 use super::place::{Filling, PlaceError};
-use super::seal::{Gate, about};
+use super::seal::{Gate, TakeKeyError, about};
 
 pub(super) mod kept;
 
@@ -57,7 +57,7 @@ pub(super) enum AutoUnsealError {
     )]
     Strangers { namespace: String, name: String },
     #[error("cannot unseal the store")]
-    Unseal(#[from] UnsealError),
+    Unseal(#[from] TakeKeyError),
     #[error("the settings name no Secret that keeps a key (`autoUnseal.secret`)")]
     Unset,
     #[error("what a share in custody decrypts to is no share of a root key")]
@@ -96,7 +96,7 @@ pub(super) async fn initialize(service: &Service, gate: &Gate<'_>) -> Result<(),
     let split =
         Split { shares: spec.shares, threshold: spec.threshold, pgp_keys: spec.pgp_keys.clone() };
     let created = Timestamp::now().as_second();
-    let CheckedSplit { config, mut keys } = split.check(created)?;
+    let CheckedSplit { config, mut keys } = split.check_aside(created).await?;
     if keys.is_empty() {
         let reference = reference(&settings).ok_or(AutoUnsealError::Unset)?;
         keys.push(kept::pair(&service.client, reference).await?.public(created)?);

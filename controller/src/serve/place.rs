@@ -12,6 +12,11 @@
 //!   records were moved. Replicas that still serve the former place end, and begin at the new one.
 //! - What has no records yet is written down nowhere, and follows the settings.
 //!
+//! The Lease also remembers which store it is that lies there, by the key of its audit log, from when it
+//! was opened for the first time. Whoever can write to a back end can put another keyring there, made for the
+//! OpenPGP keys of the same people; their shares would open that, and what is written from then on
+//! would be no secret to whoever made it. Such a keyring is not opened.
+//!
 //! The Lease can only hold a store back. Addresses come from the SecretStore alone, which is
 //! cluster-scoped; passwords come from a file that the Deployment mounts.
 
@@ -97,8 +102,15 @@ pub(super) enum PlaceError {
     #[error("spec.backend of the SecretStore names no place")]
     Settings(#[source] ParseLocationError),
     #[error(
+        "the store in `{place}` is not the one that was there: the key of its audit log is {found}, \
+         and annotation `{AUDIT_KEY}` of Lease `{lease}` says {known}. Somebody has put it there past \
+         the store, and may know its keys; if it was you, take the annotation away",
+        lease = names::STORE_BACKEND
+    )]
+    Stranger { place: Location, known: String, found: String },
+    #[error(
         "spec.backend.movedFrom says that records are to come from `{from}`: bring them with \
-         `watchword store migrate`, or take it away for a new store"
+         `watchword store migrate` or `restore`, or take it away for a new store"
     )]
     ToBeFilled { from: Location },
 }
@@ -110,6 +122,7 @@ impl PlaceError {
             Self::Api(_) | Self::Backend { .. } => "OutOfReach",
             Self::Elsewhere { .. } | Self::ToBeFilled { .. } => "NotMoved",
             Self::Several => "SeveralReplicas",
+            Self::Stranger { .. } => "AnotherStore",
             _ => "Invalid",
         }
     }
@@ -169,7 +182,57 @@ impl Place {
         }
         match moved_from {
             Some(from) if filling == Filling::New => Err(PlaceError::ToBeFilled { from }),
-            _ => self.record().await,
+            _ => {
+                self.record().await?;
+                self.change_audit_key(|known| *known = None).await
+            }
+        }
+    }
+
+    /// Makes sure that the store here, with this key of its audit log, is the one that has been here
+    /// all along; the first one that is opened is.
+    ///
+    /// # Errors
+    ///
+    /// `Stranger` if it is another one.
+    pub(super) async fn vouch_for(&self, audit_key: &str) -> Result<(), PlaceError> {
+        self.record().await?;
+        let mut before = None;
+        self.change_audit_key(|known| {
+            before.clone_from(known);
+            known.get_or_insert_with(|| audit_key.to_owned());
+        })
+        .await?;
+        match before {
+            Some(known) if known != audit_key => Err(PlaceError::Stranger {
+                place: self.location.clone(),
+                known,
+                found: audit_key.to_owned(),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Changes what is written down of the store in this place, however often others are faster.
+    async fn change_audit_key(
+        &self,
+        mut change: impl FnMut(&mut Option<String>),
+    ) -> Result<(), PlaceError> {
+        loop {
+            let Some((_, mut lease)) = recorded(&self.leases).await? else { return Ok(()) };
+            let annotations = lease.metadata.annotations.get_or_insert_default();
+            let before = annotations.remove(AUDIT_KEY);
+            let mut after = before.clone();
+            change(&mut after);
+            if after == before {
+                return Ok(());
+            }
+            annotations.extend(after.map(|key| (AUDIT_KEY.to_owned(), key)));
+            let parameters = PostParams::default();
+            match self.leases.replace(names::STORE_BACKEND, &parameters, &lease).await {
+                Err(kube::Error::Api(status)) if status.code == 409 => {}
+                result => return Ok(result.map(drop)?),
+            }
         }
     }
 
@@ -423,6 +486,9 @@ async fn tell(
 }
 
 const CONDITION: &str = "BackendInUse";
+
+/// The annotation of the Lease with the key of the audit log.
+const AUDIT_KEY: &str = "watchword.dev/audit-key";
 
 /// How often a replica that serves looks.
 const INTERVAL: Duration = Duration::from_secs(2);

@@ -10,6 +10,7 @@ use std::sync::{Mutex, PoisonError};
 use jiff::Timestamp;
 use tokio::sync::{MutexGuard, Notify};
 use tracing::info;
+use watchword_audit::{SigningKey, SigningKeyError};
 use watchword_protocol::ErrorCode;
 use watchword_store::{AccessError, BackendError, Intent, RootKey, SealState, UnsealError};
 
@@ -19,6 +20,7 @@ use super::ceremony::Key;
 use super::ceremony::lead::Leading;
 use super::failure::Failure;
 use super::peer::Peers;
+use super::place::PlaceError;
 
 /// What this replica has to do with the seal of the store.
 pub(super) struct Seal {
@@ -159,9 +161,14 @@ impl Service {
     ///
     /// # Errors
     ///
-    /// It is not the key, or the keyring cannot be read.
-    pub(super) async fn take_key(&self, _: &Gate<'_>, key: RootKey) -> Result<(), UnsealError> {
-        self.store.unseal(key).await?;
+    /// [`TakeKeyError`]; then everything is as before.
+    pub(super) async fn take_key(&self, _: &Gate<'_>, key: RootKey) -> Result<(), TakeKeyError> {
+        self.store
+            .unseal_if(key, async |seed| {
+                let audit_key = SigningKey::from_seed(&seed)?.public().to_string();
+                Ok::<_, TakeKeyError>(self.place.vouch_for(&audit_key).await?)
+            })
+            .await?;
         if let Some(seed) = self.store.audit_seed() {
             self.audit.unsealed(seed);
         }
@@ -195,6 +202,23 @@ impl Service {
     /// As [`Service::seal_state`].
     pub(super) async fn should_be_open(&self) -> Result<bool, Failure> {
         Ok(self.seal_state().await?.intent == Intent::Unsealed)
+    }
+}
+
+/// Why the root key was not taken. No variant holds anything of a key.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum TakeKeyError {
+    #[error("the key of the audit log cannot be used")]
+    AuditKey(#[from] SigningKeyError),
+    #[error(transparent)]
+    Place(Box<PlaceError>),
+    #[error(transparent)]
+    Unseal(#[from] UnsealError),
+}
+
+impl From<PlaceError> for TakeKeyError {
+    fn from(error: PlaceError) -> Self {
+        Self::Place(Box::new(error))
     }
 }
 

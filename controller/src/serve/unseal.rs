@@ -11,7 +11,7 @@ use std::time::Duration;
 use futures::future::join_all;
 use tokio::time::{Instant, sleep, timeout_at};
 use tracing::{debug, info, warn};
-use watchword_store::{AccessError, BackendError, UnsealError};
+use watchword_store::{AccessError, BackendError};
 
 use super::Service;
 use super::audit::{Event, Subject};
@@ -19,7 +19,7 @@ use super::auto_unseal::{self, AutoUnsealError};
 use super::ceremony::{Key, Step, View};
 use super::failure::Failure;
 use super::peer::{Peer, PeerError, Replicas};
-use super::seal::{Gate, about};
+use super::seal::{Gate, TakeKeyError, about};
 use crate::chain::Chain;
 use crate::readiness::Condition;
 use crate::shared::Shared;
@@ -97,11 +97,11 @@ enum LookError {
     NoPod,
     #[error("cannot open the store as its settings say")]
     Settings(#[from] AutoUnsealError),
-    #[error("the key that `{peer}` gave does not open the store")]
+    #[error("cannot open the store with the key that `{peer}` gave")]
     WrongKey {
         peer: String,
         #[source]
-        source: UnsealError,
+        source: TakeKeyError,
     },
 }
 

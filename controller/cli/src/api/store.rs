@@ -10,7 +10,7 @@
 //! GET    /secrets/v1/rekey/STORE         200 how far it is
 //! PUT    /secrets/v1/rekey/STORE         the same, from what `init` takes
 //! PUT    /secrets/v1/rekey/STORE/share   the same, from {"key":"<hex>","nonce":"…"}; in the end with keys
-//! DELETE /secrets/v1/rekey/STORE         the same
+//! DELETE /secrets/v1/rekey/STORE         the same, from {"nonce":"…"}
 //! GET    /secrets/v1/rotate/STORE        200 the terms, and how far rewrapping is
 //! PUT    /secrets/v1/rotate/STORE        the same, from {"retire":true}
 //! GET    /secrets/v1/backup/STORE        200 octet-stream
@@ -104,10 +104,12 @@ impl Store {
         self.ask_json(action.clone(), call.map_err(|cause| Error::new(&action, cause))?).await
     }
 
-    /// Stops a change of the shares.
-    pub(crate) async fn cancel_rekey(&mut self) -> Result<(), Error> {
+    /// Stops the change of the shares that has this nonce.
+    pub(crate) async fn cancel_rekey(&mut self, nonce: &str) -> Result<(), Error> {
+        let action = Action::CancelRekey(self.id.clone());
         let call = Call::new(Method::DELETE, self.path("rekey"));
-        self.ask(Action::CancelRekey(self.id.clone()), call).await.map(drop)
+        let call = call.with_json(&RekeyCancel { nonce }, SMALL);
+        self.ask(action.clone(), call.map_err(|cause| Error::new(&action, cause))?).await.map(drop)
     }
 
     /// Says which terms there are, and how far rewrapping is.
@@ -231,9 +233,9 @@ pub(crate) struct RekeyStatus {
     /// The new encrypted shares, when it is done.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     keys: Vec<String>,
-    /// The keys that they are encrypted to.
+    /// The keys that they are, or will be, encrypted to.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pgp_fingerprints: Vec<String>,
+    pub(crate) pgp_fingerprints: Vec<String>,
 }
 
 impl RekeyStatus {
@@ -290,6 +292,11 @@ enum Unsealing<'a> {
 #[derive(Serialize)]
 struct RekeyShare<'a> {
     key: &'a str,
+    nonce: &'a str,
+}
+
+#[derive(Serialize)]
+struct RekeyCancel<'a> {
     nonce: &'a str,
 }
 

@@ -201,8 +201,8 @@ pub(crate) struct RekeyArgs {
     /// Say how far it is
     #[arg(long, conflicts_with_all = ["cancel", "nonce", "pgp_key", "private_key_out"])]
     pub(crate) status: bool,
-    /// Stop a change that is under way; the shares stay as they are
-    #[arg(long, conflicts_with_all = ["nonce", "pgp_key", "private_key_out"])]
+    /// Stop the change that is under way, or the one of --nonce; the shares stay as they are
+    #[arg(long, conflicts_with_all = ["pgp_key", "private_key_out"])]
     pub(crate) cancel: bool,
     #[command(flatten)]
     pub(crate) out: SharesOutArgs,

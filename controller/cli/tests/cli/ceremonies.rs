@@ -244,8 +244,12 @@ fn a_change_of_shares_is_begun_agreed_to_and_done() {
 
     assert_eq!(json(&begun)["nonce"], NONCE);
     assert_eq!(other.status, 1);
-    assert!(other.stderr.contains("is another one; its nonce is a-nonce"), "{other:?}");
+    assert!(other.stderr.contains("is another one: "), "{other:?}");
+    assert!(!other.stderr.contains(NONCE), "{other:?}");
     assert_eq!(first.status, 0, "{first:?}");
+    assert!(first.stderr.contains("any 1 of 1 shares will open the store"), "{first:?}");
+    let holder = json(&begun)["pgp_fingerprints"][0].as_str().unwrap().to_owned();
+    assert!(first.stderr.contains(&format!("\n  {holder}\n")), "{first:?}");
     assert!(String::from_utf8_lossy(&first.stdout).contains("progress:  1 of 2\n"), "{first:?}");
     assert_eq!(json(&status)["progress"], 1);
     let done = json(&second);
@@ -264,9 +268,11 @@ fn a_change_of_shares_can_be_given_up() {
     let key = ann.path("new.asc");
     ann.runs(&["store", "rekey", "--private-key-out", text(&key)]);
 
+    let others = ann.runs(&["store", "rekey", "--cancel", "--nonce", "another"]);
     let cancelled = ann.runs(&["store", "rekey", "--cancel"]);
     let status = ann.runs(&["store", "rekey", "--status"]);
 
+    assert_eq!(others.status, 1, "{others:?}");
     assert_eq!(cancelled.stderr, "cancelled; the shares stay as they were\n");
     assert_eq!(status.stdout, b"rekey:     none is under way\n");
 }

@@ -57,18 +57,13 @@ impl Seal {
     fn entrust(&mut self, wanted: &Value) -> Value {
         let number = |field: &str| usize::try_from(wanted[field].as_u64().unwrap()).unwrap();
         (self.shares, self.threshold) = (number("shares"), number("threshold"));
-        let holders: Vec<PublicKey> = wanted["pgp_keys"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|key| PublicKey::parse(key.as_str().unwrap(), 1_800_000_000).unwrap())
-            .collect();
+        let holders = holders(wanted);
         self.plain = (1..=self.shares).map(|n| format!("{n:02x}").repeat(33)).collect();
         let encrypt = |(holder, share): (&PublicKey, &String)| {
             hex(&holder.encrypt(share.as_bytes()).unwrap())
         };
         self.keys = holders.iter().zip(&self.plain).map(encrypt).collect();
-        self.fingerprints = holders.iter().map(PublicKey::fingerprint).collect();
+        self.fingerprints = fingerprints(&holders);
         self.entrusted()
     }
 
@@ -82,9 +77,20 @@ impl Seal {
                 "progress": 0, "required": self.threshold, "complete": false}),
             Some(Rekey { wanted, given }) => json!({"started": true, "nonce": NONCE,
                 "shares": wanted["shares"], "threshold": wanted["threshold"],
-                "progress": given.len(), "required": self.threshold, "complete": false}),
+                "progress": given.len(), "required": self.threshold, "complete": false,
+                "pgp_fingerprints": fingerprints(&holders(wanted))}),
         }
     }
+}
+
+/// The keys that a request names.
+fn holders(wanted: &Value) -> Vec<PublicKey> {
+    let keys = wanted["pgp_keys"].as_array().unwrap().iter();
+    keys.map(|key| PublicKey::parse(key.as_str().unwrap(), 1_800_000_000).unwrap()).collect()
+}
+
+fn fingerprints(holders: &[PublicKey]) -> Vec<String> {
+    holders.iter().map(PublicKey::fingerprint).collect()
 }
 
 impl State {
@@ -121,6 +127,9 @@ impl State {
             ("PUT", "rekey/default") => {
                 seal.rekey = Some(Rekey { wanted: body, given: Vec::new() });
                 respond_json(200, &seal.rekey_status())
+            }
+            ("DELETE", "rekey/default") if seal.rekey.is_some() && body["nonce"] != NONCE => {
+                refuse(400, "bad_request", "incorrect nonce supplied")
             }
             ("DELETE", "rekey/default") => {
                 seal.rekey = None;

@@ -148,13 +148,23 @@ pub(in crate::serve) async fn start_rekey(
     .await
 }
 
+/// The body of the end of a rekeying.
+#[derive(Default, Deserialize)]
+struct CancelRekeyRequest {
+    #[serde(default)]
+    nonce: String,
+}
+
 /// `DELETE /secrets/v1/rekey/{store}`
 pub(in crate::serve) async fn cancel_rekey(
     state: State<Arc<Service>>,
     store: Path<String>,
     request: Request,
 ) -> Handled {
-    handle(state, store, Event::Rekey, request, ignoring_body(|| Operation::CancelRekey)).await
+    handle(state, store, Event::Rekey, request, |body: Option<CancelRekeyRequest>| {
+        Ok(Operation::CancelRekey { nonce: body.unwrap_or_default().nonce })
+    })
+    .await
 }
 
 /// The body of a share towards a rekeying. It has no `Debug`: it holds a share.

@@ -13,7 +13,7 @@ use tracing::{debug, info, warn};
 use watchword_protocol::ErrorCode;
 use watchword_store::{Collector, RootKey};
 
-use super::operation::{Operation, Reply};
+use super::operation::{CheckedSplit, Operation, Reply};
 use super::rekey::Rekey;
 use super::rotation;
 use crate::chain::Chain;
@@ -21,7 +21,7 @@ use crate::serve::audit::{Decision, Event, decision};
 use crate::serve::authenticate::Person;
 use crate::serve::failure::Failure;
 use crate::serve::secrets_api::explain;
-use crate::serve::{Service, authorize, report};
+use crate::serve::{Service, authorize, report, sweep};
 
 mod init;
 mod pair;
@@ -93,7 +93,7 @@ pub(in crate::serve) async fn lead(service: Arc<Service>) {
     let _led = Led(leading);
     forget_progress(&service).await;
     pair::prepare(&service).await;
-    tokio::join!(report::keep(&service), rotation::keep(&service));
+    tokio::join!(report::keep(&service), rotation::keep(&service), sweep::keep(&service));
 }
 
 /// The shares behind a recorded progress were in the memory of whoever led before.
@@ -132,6 +132,8 @@ pub(in crate::serve) async fn perform(
     };
     let mut outcome = async {
         authorize::administer(service, person, verb).await?;
+        // Keys may take long to check. A seal must not wait for that.
+        let operation = operation.checked(now()).await?;
         let _alone = service.seal.leading.ceremony.lock().await;
         if !only_looks {
             // Nothing happens that the log could not take.
@@ -153,23 +155,23 @@ pub(in crate::serve) async fn perform(
 async fn carry_out(
     service: &Arc<Service>,
     person: &Person,
-    operation: Operation,
+    operation: Operation<CheckedSplit>,
 ) -> Result<Reply, Failure> {
     match operation {
         Operation::AutoUnseal(None) => unsealing::by_kept_key(service, person).await,
         Operation::AutoUnseal(Some(message)) => {
             unsealing::give_encrypted(service, person, &message).await
         }
-        Operation::CancelRekey => rekeying::cancel(service),
+        Operation::CancelRekey { nonce } => rekeying::cancel(service, &nonce),
         Operation::GiveRekeyShare { key, nonce } => rekeying::give(service, &key, &nonce).await,
         Operation::GiveShare(text) => unsealing::give(service, person, &text).await,
-        Operation::Init(split) => init::init(service, &split).await,
+        Operation::Init(split) => init::init(service, split).await,
         Operation::RekeyStatus => rekeying::status(service),
         Operation::ResetShares => unsealing::reset(service).await,
         Operation::Rotate { retire } => rotation::rotate(service, retire).await,
         Operation::RotateStatus => rotation::status(service).await,
         Operation::Seal => sealing::seal(service, person).await,
-        Operation::StartRekey(split) => rekeying::start(service, &split).await,
+        Operation::StartRekey(split) => rekeying::start(service, split).await,
     }
 }
 

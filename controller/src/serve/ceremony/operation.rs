@@ -15,15 +15,19 @@ use crate::serve::audit::Event;
 use crate::serve::authorize::AdminVerb;
 use crate::serve::failure::Failure;
 
-/// A step of a ceremony. It has no `Debug`: some hold a share.
+/// A step of a ceremony, whose splits are as they were asked for, or checked. It has no `Debug`: some
+/// hold a share.
 #[derive(Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(in crate::serve) enum Operation {
+pub(in crate::serve) enum Operation<S = Split> {
     /// Open the store with the private key that the settings name: its share in custody, or this
     /// encrypted one.
     AutoUnseal(Option<Zeroizing<String>>),
     /// Give a rekeying up.
-    CancelRekey,
+    CancelRekey {
+        /// Which rekeying is meant.
+        nonce: String,
+    },
     /// Give a share towards a rekeying.
     GiveRekeyShare {
         /// The share.
@@ -34,7 +38,7 @@ pub(in crate::serve) enum Operation {
     /// Give a share towards unsealing.
     GiveShare(Zeroizing<String>),
     /// Make the first keyring.
-    Init(Split),
+    Init(S),
     /// How far a rekeying is.
     RekeyStatus,
     /// Forget the shares given towards unsealing.
@@ -50,15 +54,41 @@ pub(in crate::serve) enum Operation {
     /// Have every replica drop the key.
     Seal,
     /// Begin to change shares, threshold and keys.
-    StartRekey(Split),
+    StartRekey(S),
 }
 
 impl Operation {
+    /// Checks what is asked for, at `now` (seconds since 1970 UTC).
+    ///
+    /// # Errors
+    ///
+    /// As for [`Split::check`]; `Unavailable` if the process is ending.
+    pub(in crate::serve) async fn checked(
+        self,
+        now: i64,
+    ) -> Result<Operation<CheckedSplit>, Failure> {
+        Ok(match self {
+            Self::AutoUnseal(key) => Operation::AutoUnseal(key),
+            Self::CancelRekey { nonce } => Operation::CancelRekey { nonce },
+            Self::GiveRekeyShare { key, nonce } => Operation::GiveRekeyShare { key, nonce },
+            Self::GiveShare(key) => Operation::GiveShare(key),
+            Self::Init(split) => Operation::Init(split.check_aside(now).await?),
+            Self::RekeyStatus => Operation::RekeyStatus,
+            Self::ResetShares => Operation::ResetShares,
+            Self::Rotate { retire } => Operation::Rotate { retire },
+            Self::RotateStatus => Operation::RotateStatus,
+            Self::Seal => Operation::Seal,
+            Self::StartRekey(split) => Operation::StartRekey(split.check_aside(now).await?),
+        })
+    }
+}
+
+impl<S> Operation<S> {
     /// The right that it takes.
     pub(in crate::serve) fn verb(&self) -> AdminVerb {
         match self {
             Self::AutoUnseal(_) | Self::GiveShare(_) | Self::ResetShares => AdminVerb::Unseal,
-            Self::CancelRekey
+            Self::CancelRekey { .. }
             | Self::GiveRekeyShare { .. }
             | Self::RekeyStatus
             | Self::StartRekey(_) => AdminVerb::Rekey,
@@ -72,7 +102,7 @@ impl Operation {
     pub(in crate::serve) fn event(&self) -> Event {
         match self {
             Self::AutoUnseal(_) | Self::GiveShare(_) | Self::ResetShares => Event::Unseal,
-            Self::CancelRekey
+            Self::CancelRekey { .. }
             | Self::GiveRekeyShare { .. }
             | Self::RekeyStatus
             | Self::StartRekey(_) => Event::Rekey,
@@ -106,6 +136,18 @@ pub(in crate::serve) struct CheckedSplit {
 }
 
 impl Split {
+    /// [`Split::check`], on a thread that may take as long as hostile keys need: those of one request
+    /// keep a processor busy for a minute.
+    ///
+    /// # Errors
+    ///
+    /// As there; `Unavailable` if the process is ending.
+    pub(in crate::serve) async fn check_aside(self, now: i64) -> Result<CheckedSplit, Failure> {
+        tokio::task::spawn_blocking(move || self.check(now))
+            .await
+            .unwrap_or_else(|error| Err(Failure::unavailable("cannot check the keys", &error)))
+    }
+
     /// Checks it at `now` (seconds since 1970 UTC), in Vault's order and with Vault's texts. One share needs no key; several do,
     /// because no share is ever given out in the clear.
     ///

@@ -30,16 +30,25 @@ impl Rekey {
     ///
     /// `BadRequest` when another rekeying is meant.
     pub(super) fn give(&mut self, share: Share, nonce: &str) -> Result<Given, Failure> {
-        if nonce != self.nonce {
-            return Err(Failure::new(
-                ErrorCode::BadRequest,
-                format!(
-                    "incorrect nonce supplied; nonce for this rekey operation is {}",
-                    self.nonce
-                ),
-            ));
-        }
+        self.is_meant(nonce)?;
         Ok(self.collector.give(share))
+    }
+
+    /// Refuses whoever means another rekeying. Which one this is, the refusal does not say: whoever
+    /// asks has to look at what they would agree to.
+    ///
+    /// # Errors
+    ///
+    /// `BadRequest`.
+    pub(super) fn is_meant(&self, nonce: &str) -> Result<(), Failure> {
+        if nonce == self.nonce {
+            return Ok(());
+        }
+        Err(Failure::new(
+            ErrorCode::BadRequest,
+            "incorrect nonce supplied: another rekey operation is under way; look at its status, \
+             and at whom its shares are for, before you agree to it",
+        ))
     }
 
     /// Shares, threshold, and whom the shares are for.
@@ -56,6 +65,7 @@ impl Rekey {
             threshold: self.split.config.threshold(),
             progress: self.collector.progress(),
             required: self.required,
+            pgp_fingerprints: self.split.keys.iter().map(PublicKey::fingerprint).collect(),
             ..RekeyStatus::default()
         }
     }
@@ -81,7 +91,7 @@ pub(super) struct RekeyStatus {
     /// The new shares, encrypted: hex of OpenPGP messages.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub keys: Vec<String>,
-    /// For which keys.
+    /// For which keys the new shares are, or will be: what whoever gives a share agrees to.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub pgp_fingerprints: Vec<String>,
     /// The private half of a pair that was made for it, armoured; shown this once.
@@ -96,8 +106,10 @@ mod tests {
     use super::*;
     use crate::serve::ceremony::operation::Split;
 
+    const NONCE: &str = "5eed";
+
     fn begun(required: u8) -> Rekey {
-        Rekey::begin(Split::default().check(0).ok().unwrap(), required, "nonce".to_owned())
+        Rekey::begin(Split::default().check(0).ok().unwrap(), required, NONCE.to_owned())
     }
 
     fn shares(key: &RootKey) -> Vec<Share> {
@@ -111,7 +123,9 @@ mod tests {
 
         let refused = rekey.give(shares.remove(0), "before");
 
-        assert!(refused.is_err());
+        let refusal = refused.err().unwrap().message;
+        assert!(refusal.contains("incorrect nonce supplied"), "{refusal}");
+        assert!(!refusal.contains(&rekey.nonce), "{refusal}");
         assert_eq!(rekey.status().progress, 0);
     }
 
@@ -121,9 +135,9 @@ mod tests {
         let mut rekey = begun(2);
         let mut shares = shares(&key).into_iter();
 
-        let first = rekey.give(shares.next().unwrap(), "nonce").ok().unwrap();
+        let first = rekey.give(shares.next().unwrap(), NONCE).ok().unwrap();
         let progress = rekey.status().progress;
-        let second = rekey.give(shares.next().unwrap(), "nonce").ok().unwrap();
+        let second = rekey.give(shares.next().unwrap(), NONCE).ok().unwrap();
 
         assert!(matches!(first, Given::Progress(1)));
         assert_eq!(progress, 1);

@@ -5,6 +5,9 @@
 //! every link from it to the Deployment, by uid; its image must be one that this replica runs or
 //! that the Deployment would start now; and the connection must come from the pod's own address, so
 //! that a token that got away is of no use elsewhere.
+//!
+//! A tag is no image: whoever may push it says what it is. A peer whose image is named by a tag is
+//! given the key only if the kubelets say that both pods run the same bytes.
 
 use std::net::IpAddr;
 
@@ -36,8 +39,8 @@ pub(super) struct Evidence<'a> {
     pub deployment: Option<&'a Deployment>,
     /// The namespace that Watchword runs in.
     pub namespace: &'a str,
-    /// The image that this replica runs, if it could be found out.
-    pub own_image: Option<&'a str>,
+    /// This replica's own pod, if it could be found.
+    pub own: Option<&'a Pod>,
     /// The pod of that name.
     pub pod: Option<&'a Pod>,
     /// The ReplicaSet that the pod names as its controller.
@@ -51,6 +54,19 @@ pub(super) struct Admitted {
     pub claim: PeerClaim,
     /// Whether its pod is being deleted: then it gets no key any more.
     pub is_ending: bool,
+    /// What is known of the program that it runs.
+    pub runs: Runs,
+}
+
+/// What is known of the program that a peer runs.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Runs {
+    /// Its image is named by a tag, and is not the one that this replica runs.
+    Another,
+    /// Its image is named by a digest, or is the one that this replica runs.
+    Ours,
+    /// Its image is named by a tag, and the kubelet has yet to say which one it is.
+    Unknown,
 }
 
 /// Admits a pod of the store.
@@ -59,7 +75,7 @@ pub(super) struct Admitted {
 ///
 /// What is wrong, for the audit log; whoever asks hears only that it is refused.
 pub(super) fn judge(claim: PeerClaim, evidence: &Evidence<'_>) -> Result<Admitted, &'static str> {
-    let Evidence { address, deployment, namespace, own_image, pod, replica_set } = *evidence;
+    let Evidence { address, deployment, namespace, own, pod, replica_set } = *evidence;
     if claim.namespace != namespace || claim.service_account != names::STORE {
         return Err("the token is not of the store's service account");
     }
@@ -90,18 +106,32 @@ pub(super) fn judge(claim: PeerClaim, evidence: &Evidence<'_>) -> Result<Admitte
     let deployment = deployment.ok_or("the pod's ReplicaSet is not of the store's Deployment")?;
     let template = deployment.spec.as_ref().and_then(|spec| spec.template.spec.as_ref());
     let current = template.and_then(image);
+    let own_image = own.and_then(|own| image(own.spec.as_ref()?));
     let image = image(spec).ok_or("the pod has no container `store`")?;
     if Some(image) != own_image && Some(image) != current {
         return Err("the pod runs another image than the store's");
     }
+    let runs = match (image.contains("@sha256:"), image_id(pod), own.and_then(image_id)) {
+        (true, ..) => Runs::Ours,
+        (false, Some(its), Some(ours)) if its == ours => Runs::Ours,
+        (false, Some(_), Some(_)) => Runs::Another,
+        (false, ..) => Runs::Unknown,
+    };
     let is_ending = pod.metadata.deletion_timestamp.is_some();
-    Ok(Admitted { claim, is_ending })
+    Ok(Admitted { claim, is_ending, runs })
 }
 
 /// The image of the container `store`.
-pub(super) fn image(spec: &PodSpec) -> Option<&str> {
+fn image(spec: &PodSpec) -> Option<&str> {
     let store = spec.containers.iter().find(|container| container.name == "store")?;
     store.image.as_deref()
+}
+
+/// Which image the container `store` runs, as the kubelet has it; `None` until it has said so.
+fn image_id(pod: &Pod) -> Option<&str> {
+    let statuses = pod.status.as_ref()?.container_statuses.as_ref()?;
+    let store = statuses.iter().find(|container| container.name == "store")?;
+    Some(store.image_id.as_str()).filter(|id| !id.is_empty())
 }
 
 fn controller<'a>(
@@ -123,13 +153,26 @@ mod tests {
         address: &'static str,
         claim: PeerClaim,
         deployment: Value,
-        own_image: &'static str,
+        own: Value,
         pod: Value,
         replica_set: Value,
     }
 
     fn owner(kind: &str, name: &str, uid: &str) -> Value {
         json!([{"apiVersion": "apps/v1", "kind": kind, "name": name, "uid": uid, "controller": true}])
+    }
+
+    /// The status of a pod that runs the image with this digest.
+    fn status(image: &str) -> Value {
+        json!({
+            "phase": "Running",
+            "podIP": "10.1.0.7",
+            "podIPs": [{"ip": "10.1.0.7"}],
+            "containerStatuses": [{
+                "name": "store", "image": "watchword:1", "imageID": format!("sha256:{image}"),
+                "ready": true, "restartCount": 0,
+            }],
+        })
     }
 
     impl World {
@@ -150,7 +193,7 @@ mod tests {
                     "metadata": {"name": "watchword-store", "uid": "deployment"},
                     "spec": {"selector": {}, "template": {"spec": spec}},
                 }),
-                own_image: "watchword:1",
+                own: json!({"spec": spec, "status": status("1")}),
                 pod: json!({
                     "metadata": {
                         "name": "watchword-store-5d-x",
@@ -158,7 +201,7 @@ mod tests {
                         "ownerReferences": owner("ReplicaSet", "watchword-store-5d", "set"),
                     },
                     "spec": spec,
-                    "status": {"phase": "Running", "podIP": "10.1.0.7", "podIPs": [{"ip": "10.1.0.7"}]},
+                    "status": status("1"),
                 }),
                 replica_set: json!({
                     "metadata": {
@@ -172,14 +215,14 @@ mod tests {
         }
 
         fn judged(&self) -> Result<Admitted, &'static str> {
-            let Self { address, claim, deployment, own_image, pod, replica_set } = self;
+            let Self { address, claim, deployment, own, pod, replica_set } = self;
             judge(
                 claim.clone(),
                 &Evidence {
                     address: address.parse().unwrap(),
                     deployment: Some(&serde_json::from_value(deployment.clone()).unwrap()),
                     namespace: "watchword-system",
-                    own_image: Some(own_image),
+                    own: Some(&serde_json::from_value(own.clone()).unwrap()),
                     pod: Some(&serde_json::from_value(pod.clone()).unwrap()),
                     replica_set: Some(&serde_json::from_value(replica_set.clone()).unwrap()),
                 },
@@ -192,12 +235,35 @@ mod tests {
         let admitted = World::new().judged().unwrap();
 
         assert!(!admitted.is_ending);
+        assert_eq!(admitted.runs, Runs::Ours);
+    }
+
+    #[test]
+    fn a_tag_that_means_something_else_by_now_is_known_as_that() {
+        let mut world = World::new();
+        world.pod["status"] = status("2");
+        assert_eq!(world.judged().unwrap().runs, Runs::Another);
+
+        world.pod["status"]["containerStatuses"] = json!([]);
+        assert_eq!(world.judged().unwrap().runs, Runs::Unknown);
+    }
+
+    #[test]
+    fn what_is_named_by_its_digest_is_what_it_is() {
+        let mut world = World::new();
+        let pinned = json!(format!("watchword@sha256:{}", "2".repeat(64)));
+        for object in [&mut world.pod["spec"], &mut world.deployment["spec"]["template"]["spec"]] {
+            object["containers"][0]["image"] = pinned.clone();
+        }
+        world.pod["status"]["containerStatuses"] = json!([]);
+
+        assert_eq!(world.judged().unwrap().runs, Runs::Ours);
     }
 
     #[test]
     fn a_newer_pod_is_admitted_by_the_deployments_image_and_an_older_one_by_our_own() {
         let mut newer = World::new();
-        newer.own_image = "watchword:0";
+        newer.own["spec"]["containers"][0]["image"] = json!("watchword:0");
         let mut older = World::new();
         older.deployment["spec"]["template"]["spec"]["containers"][0]["image"] =
             json!("watchword:2");

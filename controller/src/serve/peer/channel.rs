@@ -19,7 +19,7 @@ use watchword_crds::names;
 use watchword_protocol::ErrorCode;
 use watchword_store::SealConfig;
 
-use super::admit::{Admitted, Evidence, PeerClaim, image, judge};
+use super::admit::{Admitted, Evidence, PeerClaim, Runs, judge};
 use super::handover::{Asked, Given, give};
 use super::{FORWARD_PATH, Forwarded, KEY_PATH, LOOK_PATH, PeerState, SEAL_PATH, STATE_PATH};
 use crate::listen::Peer as Remote;
@@ -91,12 +91,11 @@ async fn admit(
     };
     let deployment: Option<Deployment> = evidence::get(client, namespace, names::STORE).await?;
     let own: Option<Pod> = evidence::get(client, namespace, peers.own()).await?;
-    let own_image = own.as_ref().and_then(|pod| pod.spec.as_ref()).and_then(image);
     let evidence = Evidence {
         address,
         deployment: deployment.as_ref(),
         namespace,
-        own_image,
+        own: own.as_ref(),
         pod: pod.as_ref(),
         replica_set: replica_set.as_ref(),
     };
@@ -140,6 +139,7 @@ async fn hand_over(service: &Service, peer: &Admitted, asked: &Asked) -> Result<
     if peer.is_ending {
         return Err(Failure::new(ErrorCode::Denied, "a pod that is being deleted gets no key"));
     }
+    trusted(peer)?;
     // What is recorded counts, not what this replica has heard of it so far.
     if !service.should_be_open().await? {
         return Err(Failure::new(ErrorCode::Sealed, "the store is sealed"));
@@ -180,8 +180,11 @@ async fn seal(
 /// `POST /peer/v1/forward`: does something for somebody whom another replica has authenticated.
 async fn forward(
     State(service): State<Arc<Service>>,
+    Extension(peer): Extension<Admitted>,
     Json(Forwarded { person, operation }): Json<Forwarded>,
 ) -> Result<Json<WireReply>, Failure> {
+    // It is taken at its word on who asks.
+    trusted(&peer)?;
     detached(async move {
         if !service.seal.leads() {
             return Err(Failure::new(
@@ -193,6 +196,22 @@ async fn forward(
         Ok(Json(reply.unwrap_or_else(Reply::from).to_wire()))
     })
     .await
+}
+
+/// Refuses a peer of which nobody knows that it runs our program.
+fn trusted(peer: &Admitted) -> Result<(), Failure> {
+    match peer.runs {
+        Runs::Ours => Ok(()),
+        Runs::Another => Err(Failure::new(
+            ErrorCode::Denied,
+            "the Deployment names the image by a tag, and this pod runs another one under it: name \
+             the image by its digest",
+        )),
+        Runs::Unknown => Err(Failure::new(
+            ErrorCode::Unavailable,
+            "the kubelet has yet to say which image this pod runs",
+        )),
+    }
 }
 
 fn refused() -> Failure {

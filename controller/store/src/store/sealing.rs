@@ -1,5 +1,6 @@
 //! Initialising, unsealing, sealing and rekeying: what is done with the root key.
 
+use std::future::ready;
 use std::sync::Arc;
 
 use zeroize::Zeroizing;
@@ -78,16 +79,24 @@ impl<B: Backend> Store<B> {
     ///
     /// [`UnsealError::WrongKey`] when the key does not open the keyring.
     pub async fn unseal(&self, root_key: RootKey) -> Result<(), UnsealError> {
-        let generation = self.lock_state().generation;
-        let name = ObjectName::keyring();
-        let stored = self.backend.get(&name).await?.ok_or(UnsealError::NotInitialized)?;
-        let keyring = Keyring::open(&stored.bytes, &root_key).map_err(|error| match error {
-            OpenKeyringError::Decrypt => UnsealError::WrongKey,
-            error => UnsealError::Damaged(error),
-        })?;
-        if keyring.generation() < generation {
-            return Err(UnsealError::RolledBack);
-        }
+        self.unseal_if(root_key, |_| ready(Ok(()))).await
+    }
+
+    /// The same, if the caller agrees that the keyring which the key opens is the right one. It is
+    /// known by the seed of its audit log ([`Store::audit_seed`]), which stays with a store for ever.
+    /// A back end can be made to hold another keyring, with shares for the same people; then the key
+    /// that these bring opens it.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Store::unseal`]; and what `agree` says: then everything is as before.
+    pub async fn unseal_if<E: From<UnsealError>, F: Future<Output = Result<(), E>> + Send>(
+        &self,
+        root_key: RootKey,
+        agree: impl FnOnce(Zeroizing<[u8; 32]>) -> F + Send,
+    ) -> Result<(), E> {
+        let keyring = self.keyring_for(&root_key).await?;
+        agree(keyring.audit_seed()).await?;
         let mut state = self.lock_state();
         // Another call may have been faster, and have seen a newer keyring.
         if state.keys.is_none() || keyring.generation() >= state.generation {
@@ -95,6 +104,20 @@ impl<B: Backend> Store<B> {
             state.keys = Some(Arc::new(Keys { root_key: Arc::new(root_key), keyring }));
         }
         Ok(())
+    }
+
+    async fn keyring_for(&self, root_key: &RootKey) -> Result<Keyring, UnsealError> {
+        let generation = self.lock_state().generation;
+        let name = ObjectName::keyring();
+        let stored = self.backend.get(&name).await?.ok_or(UnsealError::NotInitialized)?;
+        let keyring = Keyring::open(&stored.bytes, root_key).map_err(|error| match error {
+            OpenKeyringError::Decrypt => UnsealError::WrongKey,
+            error => UnsealError::Damaged(error),
+        })?;
+        match keyring.generation() < generation {
+            true => Err(UnsealError::RolledBack),
+            false => Ok(keyring),
+        }
     }
 
     /// Seals: drops the keys and everything that was opened with them. Operations that began before

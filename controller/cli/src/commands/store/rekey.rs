@@ -1,7 +1,8 @@
 //! `watchword store rekey`: another root key, with other shares, threshold or holders.
 //!
 //! It is begun once and agreed to by as many holders as open the store, each with a share of today's
-//! key. They agree to one change: the one whose nonce they were told.
+//! key. They agree to one change: the one whose nonce they were told. Who has begun it has chosen the
+//! keys of the new shares, so everybody is shown these before a share leaves this machine.
 
 use anyhow::bail;
 
@@ -12,7 +13,7 @@ use super::{
 use crate::{
     api::{Entrusted, RekeyStatus, Store},
     args::{ReachArgs, RekeyArgs, misuse},
-    output::{Output, WriteError},
+    output::{Output, WriteError, printable},
     prompt,
     share::ShareSource,
 };
@@ -36,7 +37,11 @@ pub(super) async fn run(
     }
     let mut store = reached(reach, store).await?;
     if cancel {
-        store.cancel_rekey().await?;
+        let nonce = match nonce {
+            Some(nonce) => nonce,
+            None => store.rekey_status().await?.nonce,
+        };
+        store.cancel_rekey(&nonce).await?;
         output.note("cancelled; the shares stay as they were");
         return Ok(());
     }
@@ -45,7 +50,9 @@ pub(super) async fn run(
         (_, true) => store.rekey_status().await?,
         (Some(nonce), _) => {
             let state = under_way(&nonce, &mut store).await?;
-            give(source.unwrap_or(ShareSource::Asked), state, &mut store, output).await?
+            let source = source.unwrap_or(ShareSource::Asked);
+            agree(&state, &source, output)?;
+            give(source, state, &mut store, output).await?
         }
         (None, _) => {
             let holders = Holders::prepare(&custody, output)?;
@@ -87,9 +94,32 @@ async fn under_way(nonce: &str, store: &mut Store) -> anyhow::Result<RekeyStatus
         bail!("nobody is rekeying store `{}`", store.id);
     }
     if state.nonce != nonce {
-        bail!("the change that is under way is another one; its nonce is {}", state.nonce);
+        bail!(
+            "the change that is under way is another one: `watchword store rekey --status` shows \
+             for whom"
+        );
     }
     Ok(state)
+}
+
+/// Shows what a share is given for, and lets a person who is there decide. Who types the share itself
+/// decides by that.
+fn agree(state: &RekeyStatus, source: &ShareSource, output: &mut Output) -> anyhow::Result<()> {
+    let RekeyStatus { shares, threshold, pgp_fingerprints, .. } = state;
+    let holders = pgp_fingerprints.iter().map(|one| format!("\n  {}", printable(one)));
+    let holders = holders.collect::<String>();
+    output.note(&format!(
+        "any {threshold} of {shares} shares will open the store, each encrypted to one of the \
+         OpenPGP keys{holders}"
+    ));
+    let is_typed = matches!(source, ShareSource::Asked);
+    if prompt::can_ask()
+        && !is_typed
+        && !prompt::confirm("are these the keys that were agreed on?")?
+    {
+        bail!("no share was given");
+    }
+    Ok(())
 }
 
 async fn give(
@@ -122,10 +152,13 @@ fn print(state: &RekeyStatus, output: &mut Output) -> Result<(), WriteError> {
     if !state.started {
         return output.line("rekey:     none is under way");
     }
-    let RekeyStatus { nonce, shares, threshold, progress, required, .. } = state;
+    let RekeyStatus { nonce, shares, threshold, progress, required, pgp_fingerprints, .. } = state;
     output.line("rekey:     under way")?;
     output.line(&format!("nonce:     {nonce}"))?;
     output.line(&format!("threshold: {threshold} of {shares}"))?;
+    for fingerprint in pgp_fingerprints {
+        output.line(&format!("for key:   {}", printable(fingerprint)))?;
+    }
     output.line(&format!("progress:  {progress} of {required}"))?;
     output.note(&format!("each holder gives a share with `watchword store rekey --nonce {nonce}`"));
     Ok(())

@@ -11,7 +11,7 @@ use super::now;
 use super::pair::Pair;
 use crate::serve::Service;
 use crate::serve::auto_unseal::{self, AutoUnsealError};
-use crate::serve::ceremony::operation::{CheckedSplit, Reply, Split};
+use crate::serve::ceremony::operation::{CheckedSplit, Reply};
 use crate::serve::failure::Failure;
 use crate::serve::place::Filling;
 
@@ -50,14 +50,14 @@ impl InitAnswer {
 }
 
 /// `PUT /secrets/v1/init/default`
-pub(super) async fn init(service: &Service, split: &Split) -> Result<Reply, Failure> {
+pub(super) async fn init(service: &Service, split: CheckedSplit) -> Result<Reply, Failure> {
     let unreadable = |error: &dyn Error| {
         Failure::unavailable("cannot tell whether the store is initialised", error)
     };
     if service.store.is_initialized().await.map_err(|error| unreadable(&error))? {
         return Err(initialized());
     }
-    let CheckedSplit { config, mut keys } = split.check(now())?;
+    let CheckedSplit { config, mut keys } = split;
     let mut pgp_private_key = None;
     if keys.is_empty() {
         let (public_key, shown) = Pair::get(service).await?.halves()?;

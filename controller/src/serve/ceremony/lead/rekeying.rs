@@ -10,10 +10,10 @@ use watchword_store::{Given, RekeyError, Share};
 use super::init::unsplit;
 use super::pair::Pair;
 use super::unsealing::custody;
-use super::{combined, invalid_key, now, others_follow, unreadable};
+use super::{combined, invalid_key, others_follow, unreadable};
 use crate::serve::Service;
 use crate::serve::auto_unseal;
-use crate::serve::ceremony::operation::{Reply, Split};
+use crate::serve::ceremony::operation::{CheckedSplit, Reply};
 use crate::serve::ceremony::rekey::{Rekey, RekeyStatus};
 use crate::serve::failure::Failure;
 
@@ -24,7 +24,7 @@ pub(super) fn status(service: &Service) -> Result<Reply, Failure> {
 }
 
 /// `PUT /secrets/v1/rekey/default`
-pub(super) async fn start(service: &Service, split: &Split) -> Result<Reply, Failure> {
+pub(super) async fn start(service: &Service, mut split: CheckedSplit) -> Result<Reply, Failure> {
     service.demand_key().await?;
     if service.seal.leading.with(|term| term.rekey.is_some())? {
         return Err(Failure::new(
@@ -32,26 +32,30 @@ pub(super) async fn start(service: &Service, split: &Split) -> Result<Reply, Fai
             "rekey already in progress: cancel it first, or give the shares that it needs",
         ));
     }
-    let mut split = split.check(now())?;
     let mut pgp_private_key = None;
     if split.keys.is_empty() {
         let (public_key, shown) = Pair::get(service).await?.halves()?;
         split.keys.push(public_key);
         pgp_private_key = shown;
     }
-    let pgp_fingerprints = split.keys.iter().map(|key| key.fingerprint()).collect();
     let required = custody(service).await?.map_or(1, |custody| custody.threshold);
     let nonce = nonce()?;
     let status = service
         .seal
         .leading
         .with(|term| term.rekey.insert(Rekey::begin(split, required, nonce)).status())?;
-    Ok(Reply::ok(&RekeyStatus { pgp_fingerprints, pgp_private_key, ..status }))
+    Ok(Reply::ok(&RekeyStatus { pgp_private_key, ..status }))
 }
 
 /// `DELETE /secrets/v1/rekey/default`
-pub(super) fn cancel(service: &Service) -> Result<Reply, Failure> {
-    service.seal.leading.with(|term| term.rekey = None)?;
+pub(super) fn cancel(service: &Service, nonce: &str) -> Result<Reply, Failure> {
+    service.seal.leading.with(|term| {
+        if let Some(rekey) = &term.rekey {
+            rekey.is_meant(nonce)?;
+        }
+        term.rekey = None;
+        Ok(())
+    })??;
     status(service)
 }
 

@@ -12,6 +12,7 @@ use crate::serve::authenticate::Person;
 use crate::serve::auto_unseal::{self, AutoUnsealError, kept};
 use crate::serve::ceremony::operation::Reply;
 use crate::serve::failure::Failure;
+use crate::serve::seal::TakeKeyError;
 
 /// `SealStatus` of DC/OS.
 #[derive(Debug, Serialize)]
@@ -48,12 +49,26 @@ pub(super) async fn give(service: &Service, person: &Person, text: &str) -> Resu
     give_share(service, person, share).await
 }
 
-/// `PUT /secrets/v1/auto-unseal/default` with an encrypted share.
+/// `PUT /secrets/v1/auto-unseal/default` with an encrypted share: one of those in custody.
+///
+/// Nothing else is decrypted with the kept key. Who may unseal could otherwise send message after
+/// message, and learn from what is said of each how to decrypt a share without the key.
 pub(super) async fn give_encrypted(
     service: &Service,
     person: &Person,
     message: &str,
 ) -> Result<Reply, Failure> {
+    if !service.store.is_sealed() {
+        return Ok(Reply::ok(&SealStatus::of(service).await?));
+    }
+    let message = message.trim();
+    let in_custody = custody(service).await?.unwrap_or_default().keys;
+    if !in_custody.iter().any(|one| one.eq_ignore_ascii_case(message)) {
+        return Err(Failure::new(
+            ErrorCode::BadRequest,
+            "this is none of the encrypted shares of the store: `init` shows which there are",
+        ));
+    }
     let settings = service.settings();
     let reference = settings.as_deref().and_then(auto_unseal::reference).ok_or_else(unset)?;
     let private_key = kept::existing(&service.client, reference).await;
@@ -123,7 +138,8 @@ async fn open(service: &Service, person: &Person, root_key: RootKey) -> Result<(
     let gate = service.seal.gate().await;
     match service.take_key(&gate, root_key).await {
         Ok(()) => {}
-        Err(UnsealError::WrongKey) => return Err(invalid_key()),
+        Err(TakeKeyError::Unseal(UnsealError::WrongKey)) => return Err(invalid_key()),
+        Err(TakeKeyError::Place(error)) => return Err(error.failure()),
         Err(error) => return Err(Failure::unavailable("cannot unseal the store", &error)),
     }
     let recorded = service
