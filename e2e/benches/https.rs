@@ -2,7 +2,7 @@
 //!
 //! `cargo bench --profile dev -p watchword-e2e --bench https` with the environment of a cluster, as the stories have
 //! it; the programs in its image should be of profile `release`. The store's own CPU time is what
-//! counts (`/proc/…/schedstat` of all its threads), so it makes no difference what else the machine
+//! counts (`/proc/…/stat`, ended threads included), so it makes no difference what else the machine
 //! does, nor what the client costs. With `taskset --all-tasks --cpu-list --pid 0 PID` the store has one
 //! core, and the reads per second are those of one core.
 
@@ -87,15 +87,15 @@ async fn read(store: &Https, request: &str, end: Instant) -> Result<u32> {
 /// The CPU time of all replicas of the store so far.
 fn cpu(cluster: &Cluster) -> Result<Duration> {
     let node = cluster.local().context("only the local cluster shows its processes")?;
-    let mut total = 0;
+    let mut total = Duration::ZERO;
     for process in node.processes()? {
         let command = String::from_utf8_lossy(&process.command_line).replace('\0', " ");
         if command.contains("watchword-controller") && command.contains(" store") {
-            total += node.cpu_nanoseconds(process.pid)?;
+            total += node.cpu_time(process.pid)?;
         }
     }
-    ensure!(total > 0, "no process of the store");
-    Ok(Duration::from_nanos(total))
+    ensure!(!total.is_zero(), "no process of the store");
+    Ok(total)
 }
 
 const CLIENTS: usize = 4;

@@ -1,6 +1,9 @@
 //! The Secrets API as its OpenAPI document describes it: every operation is asked of the running
 //! store, and every answer judged by the document's own schemas.
 
+#[path = "secrets_api/document.rs"]
+mod document;
+
 use std::collections::BTreeSet;
 
 use anyhow::{Context, Result, ensure};
@@ -9,6 +12,8 @@ use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 use watchword_e2e::cluster::{Answer, Https};
 use watchword_e2e::{Cluster, Namespace, run};
+
+use document::Document;
 
 /// One request: the operation, what is asked, and how it must be answered.
 struct Row {
@@ -48,20 +53,20 @@ fn every_operation_of_the_document_is_answered_as_it_says() {
         let namespace = cluster.namespace("openapi").await?;
         let store = cluster.https("store").await?;
         let token = admin(&cluster, &namespace).await?;
-        let document = store.ask("GET", "/secrets/v1/openapi.json", Some(&token), &Value::Null);
-        let document = document.await?.json();
+        let document = Document::of(&store, &token).await?;
 
         let mut answered = BTreeSet::new();
         for row in rows(namespace.name()) {
             let answer = ask(&store, &token, &row).await?;
             let name = format!("{}: {} {}", row.operation, row.method, row.path);
             ensure!(answer.status == row.status, "{name}: {} {}", answer.status, answer.text());
-            judge(&document, &row, &answer).with_context(|| name)?;
+            document.judge(row.operation, row.method, &answer).with_context(|| name)?;
             answered.insert(row.operation.to_owned());
         }
 
-        let described: BTreeSet<String> = operations(&document)
-            .filter_map(|(_, _, operation)| operation["operationId"].as_str().map(str::to_owned))
+        let described: BTreeSet<String> = document
+            .operations()
+            .map(|(_, _, id)| id.to_owned())
             // It would shut out every other story; its own are in `seal`.
             .filter(|operation| operation != "seal")
             .collect();
@@ -199,56 +204,4 @@ async fn ask(store: &Https, token: &str, row: &Row) -> Result<Answer> {
     let mut headers = vec![format!("Authorization: token={token}")];
     headers.extend(row.headers.iter().map(|&header| header.to_owned()));
     store.send(row.method, &row.path, &headers, &row.body).await
-}
-
-/// Every operation of the document: path, method, description.
-fn operations(document: &Value) -> impl Iterator<Item = (&str, &str, &Value)> {
-    let paths = document["paths"].as_object().into_iter().flatten();
-    paths.flat_map(|(path, item)| {
-        let methods = item.as_object().into_iter().flatten();
-        let methods = methods.filter(|(key, _)| *key != "parameters");
-        methods.map(move |(method, operation)| (path.as_str(), method.as_str(), operation))
-    })
-}
-
-/// Whether the answer is one that the document describes.
-fn judge(document: &Value, row: &Row, answer: &Answer) -> Result<()> {
-    let found = operations(document).find(|(_, _, one)| one["operationId"] == row.operation);
-    let (_, method, operation) = found.context("the document has no such operation")?;
-    ensure!(method.eq_ignore_ascii_case(row.method), "the document says {method}");
-    let responses = &operation["responses"];
-    let described = match &responses[answer.status.to_string()] {
-        Value::Null => resolved(document, &responses["default"]),
-        described => described,
-    };
-    ensure!(
-        answer.status >= 400 || responses.get(answer.status.to_string()).is_some(),
-        "no status"
-    );
-    let Some(content) = described["content"].as_object() else {
-        ensure!(answer.body.is_empty(), "the document describes no body");
-        return Ok(());
-    };
-    let media = answer.header("Content-Type").unwrap_or_default();
-    let media = media.split(';').next().unwrap_or_default();
-    let described = content.get(media).with_context(|| format!("{media:?} is not described"))?;
-    let body = match media {
-        "application/json" => serde_json::from_slice(&answer.body).context("no JSON")?,
-        "application/octet-stream" => return Ok(()),
-        _ => Value::String(answer.text()),
-    };
-    let schema = json!({"components": document["components"], "allOf": [described["schema"]]});
-    let validator = jsonschema::draft202012::new(&schema).context("a broken schema")?;
-    let errors: Vec<String> = validator.iter_errors(&body).map(|error| error.to_string()).collect();
-    ensure!(errors.is_empty(), "{body} is not as described: {errors:?}");
-    if let Some(header) = described.get("headers").and_then(|headers| headers.get("ETag")) {
-        ensure!(header.is_null() || answer.header("ETag").is_some(), "no ETag");
-    }
-    Ok(())
-}
-
-/// What a reference within the document points to.
-fn resolved<'a>(document: &'a Value, value: &'a Value) -> &'a Value {
-    let pointer = value["$ref"].as_str().and_then(|reference| reference.strip_prefix('#'));
-    pointer.and_then(|pointer| document.pointer(pointer)).unwrap_or(value)
 }

@@ -3,11 +3,12 @@
 //! These are for stories that search for values where none may be.
 
 use std::fs;
-use std::io::{self, Write};
+use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use base64::Engine;
@@ -156,19 +157,19 @@ impl LocalNode {
         Ok(process.with_context(|| format!("`{pod}` runs no `{program}`"))?.pid)
     }
 
-    /// The CPU time that the threads of a process have taken so far, those that have ended excepted.
+    /// The CPU time that a process has taken so far, its ended threads included, to some milliseconds.
     ///
     /// # Errors
     ///
     /// There is no such process.
-    pub fn cpu_nanoseconds(&self, pid: u32) -> Result<u64> {
-        let folder = format!("/proc/{}/root/proc/{pid}/task", self.record.init.pid);
-        let threads = fs::read_dir(&folder).with_context(|| format!("cannot read `{folder}`"))?;
-        let of_thread = |thread: io::Result<fs::DirEntry>| -> Result<u64> {
-            let text = fs::read_to_string(thread?.path().join("schedstat"))?;
-            text.split(' ').next().context("nothing")?.parse().context("no number")
-        };
-        threads.map(of_thread).sum()
+    pub fn cpu_time(&self, pid: u32) -> Result<Duration> {
+        let file = format!("/proc/{}/root/proc/{pid}/stat", self.record.init.pid);
+        let stat = fs::read_to_string(&file).with_context(|| format!("cannot read `{file}`"))?;
+        // A program's name may hold anything, also a parenthesis.
+        let (_, fields) = stat.rsplit_once(')').context("no name")?;
+        let ticks = fields.split_whitespace().skip(11).take(2).map(str::parse::<u64>);
+        let ticks = ticks.sum::<Result<u64, _>>().context("no number")?;
+        Ok(Duration::from_millis(ticks * 1000 / rustix::param::clock_ticks_per_second()))
     }
 
     /// Every process of the node, those of pods included.

@@ -1,5 +1,8 @@
 //! Whoever keeps the share of a store: initialises it, unseals it, and looks at each replica.
 
+#[path = "../secrets_api/document.rs"]
+mod document;
+
 use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -14,9 +17,13 @@ use watchword_e2e::watchword::LIMIT;
 use watchword_e2e::{Cluster, wait_for};
 use watchword_store::openpgp::PrivateKey;
 
+use document::Document;
+
 /// A person with all rights, and the private key that the one share is encrypted to.
 pub(crate) struct Keeper {
     client: Client,
+    /// What every answer is judged by.
+    document: Document,
     /// Armoured.
     private_key: Mutex<String>,
     store: Https,
@@ -62,7 +69,9 @@ impl Keeper {
         namespace.apply(&binding.to_string()).await?;
         let token = namespace.token(cluster.client(), "keeper", None, None).await?;
         let store = cluster.https("store").await?;
-        Ok(Self { client: cluster.client(), private_key: Mutex::default(), store, token })
+        let document = Document::of(&store, &token).await?;
+        let (client, private_key) = (cluster.client(), Mutex::default());
+        Ok(Self { client, document, private_key, store, token })
     }
 
     /// Takes the private key out of the answer to `init` or `rekey`.
@@ -90,7 +99,7 @@ impl Keeper {
 
     /// Asks whichever replica the Service leads to.
     pub(crate) async fn ask(&self, method: &str, path: &str, body: &Value) -> Result<Answer> {
-        self.store.ask(method, &format!("/secrets/v1/{path}"), Some(&self.token), body).await
+        self.ask_of(&self.store, method, path, body).await
     }
 
     /// Asks one replica.
@@ -101,8 +110,25 @@ impl Keeper {
         path: &str,
         body: &Value,
     ) -> Result<Answer> {
-        let store = self.outside(replica);
-        store.ask(method, &format!("/secrets/v1/{path}"), Some(&self.token), body).await
+        self.ask_of(&self.outside(replica), method, path, body).await
+    }
+
+    /// The answer is one that the store's own document describes, or an error.
+    async fn ask_of(
+        &self,
+        store: &Https,
+        method: &str,
+        path: &str,
+        body: &Value,
+    ) -> Result<Answer> {
+        let path = format!("/secrets/v1/{path}");
+        let answer = store.ask(method, &path, Some(&self.token), body).await?;
+        if let Some(operation) = self.document.operation_at(method, &path) {
+            let judged = self.document.judge(operation, method, &answer);
+            judged
+                .with_context(|| format!("{method} {path}: {} {}", answer.status, answer.text()))?;
+        }
+        Ok(answer)
     }
 
     /// Asks whichever replica the Service leads to, with another token.
