@@ -17,6 +17,8 @@ pub struct InjectionPlan {
     pub containers: Vec<ContainerInjection>,
     /// The init containers that write files, one for each identity that owns some.
     pub writers: Vec<FilesContainer>,
+    /// The user that the init container with the agent runs as; `None` for the image's own.
+    pub install_user: Option<i64>,
     /// The revision that containers name in their spec.
     pub revision: String,
     /// Admission warnings.
@@ -110,9 +112,17 @@ pub fn plan(
     Ok(InjectionPlan {
         writers: writers(spec, &planned),
         containers: planned,
+        install_user: install_user(spec),
         revision: name.to_owned(),
         warnings,
     })
+}
+
+/// A container of ours never runs as root, and the kubelet does not start one that says so and
+/// inherits root from its pod. Whom else a pod names is as good as the image's own user.
+fn install_user(spec: &SpecView<'_>) -> Option<i64> {
+    let of_pod = spec.security_context.as_ref()?.run_as_user?;
+    (of_pod == 0).then_some(AGENT_USER)
 }
 
 /// The tasks that want something, by container name; each must be in the pod.
@@ -245,3 +255,6 @@ fn writers(spec: &SpecView<'_>, planned: &[ContainerInjection]) -> Vec<FilesCont
     }
     writers
 }
+
+/// The user of our own image, as its Dockerfile has it.
+const AGENT_USER: i64 = 65532;
