@@ -19,7 +19,7 @@ use watchword_e2e::watchword::{LIMIT, task, with_file, with_variable};
 use watchword_e2e::{Cluster, Namespace, images, run, wait_for};
 
 #[test]
-fn every_policy_is_bound_denies_and_has_no_type_warning() {
+fn every_policy_is_bound_denies_tells_the_audit_log_and_has_no_type_warning() {
     run(async |cluster: Cluster| {
         let policies: Api<ValidatingAdmissionPolicy> = Api::all(cluster.client());
         let bindings: Api<ValidatingAdmissionPolicyBinding> = Api::all(cluster.client());
@@ -48,7 +48,8 @@ fn every_policy_is_bound_denies_and_has_no_type_warning() {
                 (spec.policy_name.as_deref() == Some(&name)).then_some(spec)
             });
             let binding = binding.with_context(|| format!("{name} is not bound"))?;
-            assert_eq!(binding.validation_actions, Some(vec!["Deny".to_owned()]), "{name}");
+            let actions = binding.validation_actions.clone().unwrap_or_default();
+            assert_eq!(actions, ["Deny", "Audit"], "{name}");
             assert!(binding.match_resources.is_none(), "{name} is bound to a part");
         }
         let names: BTreeSet<_> = checked.iter().map(ResourceExt::name_any).collect();
