@@ -147,6 +147,24 @@ fn a_labelled_pod_that_nobody_adopts_is_refused_with_the_mend() {
 }
 
 #[test]
+fn a_pod_in_its_nodes_network_is_told_to_ask_the_clusters_resolver_and_then_gets_its_secrets() {
+    run(async |cluster: Cluster| {
+        let namespace = adopting(&cluster, "host-network", "legacy").await?;
+        namespace.define("legacy", &definition(&namespace, "legacy")).await?;
+        namespace.admitted(&pod("inside", "legacy")).await?;
+        let mut pod = pod("outside", "legacy");
+        pod["spec"]["hostNetwork"] = json!(true);
+
+        let denied = namespace.refused(&pod).await?;
+        pod["spec"]["dnsPolicy"] = json!("ClusterFirstWithHostNet");
+        namespace.admitted(&pod).await?;
+
+        assert!(denied.contains("set `dnsPolicy: ClusterFirstWithHostNet`"), "{denied}");
+        namespace.says_when_started("outside", "<s3cret-value> <s3cret-value>\n").await
+    });
+}
+
+#[test]
 fn the_account_default_cannot_adopt_and_the_refusal_says_what_can() {
     run(async |cluster: Cluster| {
         let namespace = cluster.namespace("default-account").await?;

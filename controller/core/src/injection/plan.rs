@@ -83,7 +83,7 @@ pub struct FilesIdentity {
 /// # Errors
 ///
 /// A denial when a container has no command to wrap, is missing, or has a mount in the way of a
-/// file.
+/// file, and when the pod would not find the store.
 pub fn plan(
     pod: &PodView<'_>,
     name: &str,
@@ -93,6 +93,7 @@ pub fn plan(
     if spec.os.as_ref().is_some_and(|os| &*os.name == "windows") {
         return Err(Denial::new("spec.os: Watchword has no agent for Windows"));
     }
+    finds_the_store(spec)?;
     let wants = wants(spec, revision)?;
     let mut planned = Vec::new();
     for container in spec.all_containers() {
@@ -116,6 +117,19 @@ pub fn plan(
         revision: name.to_owned(),
         warnings,
     })
+}
+
+/// In the network of its node a pod asks the node's resolver, which knows no Service: the agent would
+/// wait for ever. Only the default is refused; who says `Default` or `None` has chosen a resolver.
+fn finds_the_store(spec: &SpecView<'_>) -> Result<(), Denial> {
+    let policy = spec.dns_policy.as_deref().unwrap_or("ClusterFirst");
+    if spec.host_network == Some(true) && policy == "ClusterFirst" {
+        return Err(Denial::new(
+            "spec.dnsPolicy: with `hostNetwork` the pod would ask its node's resolver, which does \
+             not know Watchword's store; set `dnsPolicy: ClusterFirstWithHostNet`",
+        ));
+    }
+    Ok(())
 }
 
 /// A container of ours never runs as root, and the kubelet does not start one that says so and

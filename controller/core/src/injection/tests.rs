@@ -75,6 +75,28 @@ fn a_container_without_a_command_is_refused_and_told_the_mend() {
     assert!(denial.to_string().contains("set `command`"), "{denial}");
 }
 
+#[rstest]
+#[case::default_of_kubernetes(json!({"hostNetwork": true, "dnsPolicy": "ClusterFirst"}), false)]
+#[case::nothing_said(json!({"hostNetwork": true}), false)]
+#[case::mended(json!({"hostNetwork": true, "dnsPolicy": "ClusterFirstWithHostNet"}), true)]
+#[case::chosen(json!({"hostNetwork": true, "dnsPolicy": "Default"}), true)]
+#[case::network_of_its_own(json!({"hostNetwork": false, "dnsPolicy": "ClusterFirst"}), true)]
+fn a_pod_that_would_not_find_the_store_is_refused_and_told_the_mend(
+    #[case] fields: Value,
+    #[case] passes: bool,
+) {
+    let revision = revision(json!([variable("web", "DB")]));
+    let mut pod = pod();
+    json_patch::merge(&mut pod["spec"], &fields);
+
+    let mutated = inject(&pod, &revision, Delivery::InitContainer);
+
+    let denial = mutated.err().map(|denial| denial.to_string());
+    assert_eq!(denial.is_none(), passes, "{denial:?}");
+    let mend = "set `dnsPolicy: ClusterFirstWithHostNet`";
+    assert!(denial.is_none_or(|denial| denial.contains(mend)));
+}
+
 #[test]
 fn a_container_that_the_pod_lacks_is_refused() {
     let revision = revision(json!([variable("db", "DB")]));
