@@ -122,6 +122,10 @@ fuzz: ## Fuzz each parser of outside bytes for SECONDS (60) each; TARGETS picks 
 render: launcher ## Render every overlay and component of the manifests
 	@hack/render.sh
 
+.PHONY: check-context
+check-context: ## What the image is built from is a workspace
+	@hack/check-context.sh
+
 .PHONY: check-ring
 check-ring: ## One TLS provider in the whole tree: aws-lc, never ring
 	@hack/check-ring.sh

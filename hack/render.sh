@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Renders every overlay, and every component on top of the base, and looks at what must never be
-# wrong in any of them: each policy is bound, no image is `latest`, the agent's image is the
-# webhook's own, no role may read Secrets everywhere or mint tokens.
+# wrong in any of them: each policy is bound, to deny and to tell the audit log, no image is
+# `latest`, the agent's image is the webhook's own, no role may read Secrets everywhere or mint
+# tokens.
 
 source "$(dirname "$0")/lib.sh"
 kubectl=$(built_kubectl)
@@ -11,11 +12,14 @@ root=$(realpath --relative-to="$folder/component" .)
 
 count=0
 check() { # NAME FILE
-  local name=$1 file=$2 unbound
+  local name=$1 file=$2 unbound bound denies
   unbound=$(comm -23 \
     <(awk '/^kind: /{kind=$2} /^  name: /&&kind=="ValidatingAdmissionPolicy"{print $2; kind=""}' "$file" | sort) \
     <(awk '/^  policyName: /{print $2}' "$file" | sort))
   [[ -z $unbound ]] || fail "$name: policy without a binding: $unbound"
+  bound=$(grep -c '^kind: ValidatingAdmissionPolicyBinding$' "$file")
+  denies=$(awk '/^  validationActions:$/{getline a; getline b; n += a == "  - Deny" && b == "  - Audit"} END{print n + 0}' "$file")
+  ((bound == denies)) || fail "$name: $bound bindings of policies, and $denies deny and audit"
   ! grep -nE '^ +image: .*:latest$' "$file" >&2 || fail "$name: an image is named by \`latest\`"
   ! grep -n 'serviceaccounts/token$' <(sed -n '/^kind: ClusterRole$/,/^---$/p; /^kind: Role$/,/^---$/p' "$file") >&2 ||
     fail "$name: a role may mint tokens"

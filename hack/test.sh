@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # Everything that CI checks, in an order that fails early: formatting, lints, documentation, unit
-# tests, fuzz targets, manifests, and the end-to-end suite on a cluster of its own. Kubernetes is
-# built in the background meanwhile, which takes about ten minutes once per machine.
+# tests, fuzz targets, what the image is built from, manifests, and the end-to-end suite on a cluster
+# of its own. Kubernetes is built in the background meanwhile, which takes about ten minutes once per
+# machine.
 #
 # The last line sums up the counts of the test runner.
 
-steps=8
+steps=9
 source "$(dirname "$0")/lib.sh"
 counts=$logs/test-runner.log
 : >"$counts"
@@ -67,6 +68,10 @@ done_
 
 step "One TLS provider"
 make check-ring
+done_
+
+step "What the image is built from"
+make check-context
 done_
 
 step "Manifests"

@@ -2,8 +2,13 @@
 //!
 //! Pods that carry our label are injected, task definitions are judged in Mesos' words. Everything
 //! is decided from caches that watches fill and from files that the kubelet mounts: while it
-//! answers a review this role calls nobody. Its answers hold nothing that an anonymous caller may
-//! not know, because anyone in the cluster can post a review to it.
+//! answers a review this role calls nobody.
+//!
+//! Whoever reaches its port can post a review, since API servers are asked for no certificate. So an
+//! answer tells a stranger who guesses labels what it tells the API server: names of definitions,
+//! containers, revisions and Spaces, bound prefixes, paths of secret files, of any namespace
+//! (SECURITY.md). It never holds a value: this role has none, but inline ones, which it does not
+//! repeat.
 
 use std::sync::Arc;
 use std::time::Duration;

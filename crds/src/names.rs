@@ -66,7 +66,7 @@ pub const HEALTH_PORT: u16 = 8080;
 /// The label (value [`INJECT_VALUE`]) of pods that the webhook injects.
 pub const INJECT_LABEL: &str = "watchword.dev/inject";
 
-/// The value of [`INJECT_LABEL`].
+/// The value of [`INJECT_LABEL`]. The policy `watchword-opt-in` refuses what merely looks like it.
 pub const INJECT_VALUE: &str = "true";
 
 /// The label that holds the name of the TaskDefinition a workload or pod belongs to.

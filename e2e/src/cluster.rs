@@ -43,7 +43,7 @@ use tokio::process::Command;
 pub use https::{Answer, Https};
 pub use local::{EtcdEntry, LocalNode, Process};
 pub use namespace::Namespace;
-pub use own::{SEALED, run_alone};
+pub use own::{SEALED, run_alone, run_audited};
 pub use pods::ExecOutput;
 pub use story::{Outcome, run};
 pub use wait::{Observation, wait_for};

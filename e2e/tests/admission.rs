@@ -142,6 +142,11 @@ fn definitions_that_mesos_would_let_pass_are_refused_by_our_own_rules() {
                 "spec.serviceAccountName",
                 "differs from run.adopt.serviceAccountName",
             ),
+            (
+                adopt(json!({"matchLabels": {"a": "b"}}), "web"),
+                "spec.tasks",
+                "no task asks for a secret, and adopted pods get nothing else",
+            ),
             (with(one(web()), "id", json!("web")), "spec.id", "is no service id"),
         ];
         for (spec, field, words) in rows {

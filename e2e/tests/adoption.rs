@@ -11,7 +11,7 @@ use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 use watchword_crds::TaskDefinition;
 use watchword_e2e::images::BUSYBOX;
-use watchword_e2e::watchword::{LIMIT, with_file, with_variable};
+use watchword_e2e::watchword::{LIMIT, task, with_file, with_variable};
 use watchword_e2e::{Cluster, Namespace, run, wait_for};
 
 #[test]
@@ -36,6 +36,31 @@ fn an_adopted_deployment_keeps_its_own_shape_and_gets_its_secrets() {
         assert_eq!(stands.data["spec"]["template"].to_string(), written);
         assert!(stands.metadata.owner_references.unwrap_or_default().is_empty());
         anyhow::Ok(())
+    });
+}
+
+#[test]
+fn an_adopted_deployment_and_a_definition_whose_pods_run_as_root_get_their_secrets() {
+    run(async |cluster: Cluster| {
+        let namespace = adopting(&cluster, "root", "legacy").await?;
+        let as_root = json!({"runAsUser": 0});
+        let show = "echo \"$(id -u) <$DB> <$(cat /etc/db)>\"; exec sleep 600";
+        let said = "0 <s3cret-value> <s3cret-value>\n";
+
+        namespace.define("legacy", &definition(&namespace, "legacy")).await?;
+        let mut pod = pod("", "legacy");
+        pod["spec"]["securityContext"] = as_root.clone();
+        pod["spec"]["containers"][0]["command"] = json!(["sh", "-c", show]);
+        namespace.apply(&deployment(&pod).to_string()).await?;
+        let web = with_variable(task("web", show), "DB", &namespace.secret("db"));
+        let web = with_file(web, "/etc/db", "RO", &namespace.secret("db"));
+        let template = json!({"spec": {"securityContext": as_root}});
+        namespace.define("web", &json!({"tasks": [web], "template": template})).await?;
+
+        let pods = namespace.pods_ready("app=legacy", 1, LIMIT).await?;
+        namespace.says(&pods[0].name_any(), None, said).await?;
+        namespace.in_state("web", "TASK_RUNNING").await?;
+        namespace.says(&namespace.running_pod("web").await?, None, said).await
     });
 }
 
@@ -118,6 +143,24 @@ fn a_labelled_pod_that_nobody_adopts_is_refused_with_the_mend() {
         plain["metadata"]["labels"] = json!({"app": "legacy"});
         namespace.apply(&plain.to_string()).await?;
         anyhow::Ok(())
+    });
+}
+
+#[test]
+fn a_pod_in_its_nodes_network_is_told_to_ask_the_clusters_resolver_and_then_gets_its_secrets() {
+    run(async |cluster: Cluster| {
+        let namespace = adopting(&cluster, "host-network", "legacy").await?;
+        namespace.define("legacy", &definition(&namespace, "legacy")).await?;
+        namespace.admitted(&pod("inside", "legacy")).await?;
+        let mut pod = pod("outside", "legacy");
+        pod["spec"]["hostNetwork"] = json!(true);
+
+        let denied = namespace.refused(&pod).await?;
+        pod["spec"]["dnsPolicy"] = json!("ClusterFirstWithHostNet");
+        namespace.admitted(&pod).await?;
+
+        assert!(denied.contains("set `dnsPolicy: ClusterFirstWithHostNet`"), "{denied}");
+        namespace.says_when_started("outside", "<s3cret-value> <s3cret-value>\n").await
     });
 }
 

@@ -18,7 +18,7 @@ use watchword_crds::names;
 use watchword_crds::sealed_record::SealedRecord;
 use watchword_e2e::records::Records;
 use watchword_e2e::watchword::{LIMIT, task, with_variable};
-use watchword_e2e::{Cluster, run_alone, wait_for};
+use watchword_e2e::{Cluster, Namespace, images, run_alone, run_audited, wait_for};
 
 const OVERLAY: &str = "manifests/overlays/dev";
 
@@ -31,7 +31,7 @@ type Edit = fn(&mut Vec<String>, usize);
 #[test]
 fn the_log_says_who_did_what_and_shows_every_edit() {
     let _one = ONE_CLUSTER.lock().unwrap_or_else(PoisonError::into_inner);
-    run_alone("audit-log", OVERLAY, async |cluster: Cluster| {
+    run_audited("audit-log", OVERLAY, async |cluster: Cluster| {
         let namespace = cluster.namespace("audited").await?;
         let path = namespace.secret("db");
         cluster.create_secret(&path, "one").await?;
@@ -128,8 +128,46 @@ fn the_log_says_who_did_what_and_shows_every_edit() {
         let open = verify(&cluster, cut, &key, &[]).await?;
         assert!(text(&open).contains("not closed after line"), "{}", text(&open));
 
+        refusals_stand_in_the_log_of_the_api_server(&cluster, &namespace).await?;
         sink::is_a_file_too(&cluster, &namespace, &key).await
     });
+}
+
+/// What webhooks and policies refuse never gets to Watchword's log.
+async fn refusals_stand_in_the_log_of_the_api_server(
+    cluster: &Cluster,
+    namespace: &Namespace,
+) -> Result<()> {
+    let by_policy = "the label watchword.dev/inject is \"yes\", which means nothing";
+    let by_webhook = "no task definition of namespace";
+    for (label, words) in [("yes", by_policy), ("true", by_webhook)] {
+        let pod = json!({
+            "apiVersion": "v1", "kind": "Pod",
+            "metadata": {"name": "refused", "labels": {names::INJECT_LABEL: label}},
+            "spec": {"containers": [{"name": "x", "image": images::BUSYBOX}]},
+        });
+        let refused = namespace.apply(&pod.to_string()).await.err().context("it was let in")?;
+        let said = format!("{refused:#}");
+        ensure!(said.contains(words), "{label}: {said}");
+    }
+
+    let log = cluster.local().context("no local cluster")?.logs().join("audit.log");
+    wait_for("the refusals in the API server's log", LIMIT, async || {
+        let log = std::fs::read_to_string(&log)?;
+        let events = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let annotated: Vec<Value> = events
+            .filter(|event| event["objectRef"]["namespace"] == namespace.name())
+            .map(|event| event["annotations"].clone())
+            .collect();
+        let has = |key: &str, words: &str| {
+            annotated.iter().any(|one| one[key].as_str().is_some_and(|text| text.contains(words)))
+        };
+        ensure!(has("pods.watchword.dev/denied", by_webhook), "the webhook's: {annotated:?}");
+        let of_policies = "validation.policy.admission.k8s.io/validation_failure";
+        ensure!(has(of_policies, "watchword-opt-in"), "the policy's: {annotated:?}");
+        Ok(())
+    })
+    .await
 }
 
 #[test]

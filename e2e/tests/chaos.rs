@@ -32,7 +32,10 @@ fn without_the_webhook_no_pod_starts_uninjected_and_afterwards_all_come_up_by_th
                 let web = with_variable(task("web", "echo \"<$S>\"; exec sleep 600"), "S", &secret);
                 let none = json!({"service": {"instances": 0}});
                 namespace.define("web", &json!({"tasks": [web], "run": none})).await?;
+                let idle = json!({"tasks": [task("gone", "true")], "run": none});
+                namespace.define("gone", &idle).await?;
                 adopt(&namespace).await?;
+                namespace.condition("gone", "Accepted", "True").await?;
                 namespace.condition("web", "Accepted", "True").await?;
                 namespace.condition("app", "Accepted", "True").await?;
 
@@ -46,6 +49,7 @@ fn without_the_webhook_no_pod_starts_uninjected_and_afterwards_all_come_up_by_th
                 let running = namespace.pods_ready("app=plain,runs=here", 2, LIMIT).await?;
                 assert!(running.iter().all(|pod| !is_ours(pod)));
                 assert_eq!(labelled(&namespace).await?.len(), 0, "no labelled pod exists");
+                goes_in_the_foreground(&namespace, "gone").await?;
 
                 webhook.scale(1).await?;
                 for selector in ["watchword.dev/task-definition=web", "app=app"] {
@@ -347,6 +351,18 @@ fn adopted_deployment() -> Value {
             },
         },
     })
+}
+
+/// Deletes a definition after all that it made, which takes an update: it loses a finalizer.
+async fn goes_in_the_foreground(namespace: &Namespace, name: &str) -> Result<()> {
+    let definitions: Api<TaskDefinition> = namespace.api();
+    definitions.delete(name, &DeleteParams::foreground()).await?;
+    wait_for("a deleted definition to be gone", LIMIT, async || {
+        let left = definitions.get_opt(name).await?;
+        ensure!(left.is_none(), "{:?}", left.map(|one| one.metadata));
+        Ok(())
+    })
+    .await
 }
 
 /// By the subresource `scale`, which needs no webhook.

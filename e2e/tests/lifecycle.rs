@@ -6,7 +6,7 @@ use std::fmt::Debug;
 use anyhow::{Context, Result, bail, ensure};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
-use k8s_openapi::api::batch::v1::{CronJob, Job};
+use k8s_openapi::api::batch::v1::{CronJob, Job, JobCondition};
 use k8s_openapi::api::core::v1::{Event, Namespace as NamespaceObject, Pod};
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use kube::{Api, Resource, ResourceExt};
@@ -167,6 +167,33 @@ fn a_job_with_a_missing_secret_does_not_use_up_its_attempts() {
         assert_eq!(status.failed.unwrap_or_default(), 0);
         cluster.create_secret(&secret, "s3cret-value").await?;
         namespace.in_state("migrate", "TASK_FINISHED").await?;
+        anyhow::Ok(())
+    });
+}
+
+#[test]
+fn a_job_whose_own_program_ends_with_the_agents_exit_code_fails() {
+    run(async |cluster: Cluster| {
+        let namespace = cluster.namespace("own-code").await?;
+        let secret = namespace.secret("db");
+        cluster.create_secret(&secret, "s3cret-value").await?;
+        let by_variable = with_variable(task("asks", "true"), "DB", &secret);
+        let by_file = with_file(task("asks", "true"), "db", "RO", &secret);
+        for (name, asks) in [("variable", by_variable), ("file", by_file)] {
+            let own = task("own", "exit 78");
+
+            let run = json!({"once": {"backoffLimit": 0}});
+            namespace.define(name, &json!({"tasks": [asks, own], "run": run})).await?;
+
+            wait_for("the Job to fail", LIMIT, async || {
+                let status = namespace.api::<Job>().get(name).await?.status.unwrap_or_default();
+                let conditions = status.conditions.unwrap_or_default();
+                let failed = |one: &&JobCondition| one.type_ == "Failed" && one.status == "True";
+                let failed = conditions.iter().find(failed);
+                failed.map(drop).with_context(|| format!("{name}: {conditions:?}"))
+            })
+            .await?;
+        }
         anyhow::Ok(())
     });
 }

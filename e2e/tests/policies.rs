@@ -19,7 +19,7 @@ use watchword_e2e::watchword::{LIMIT, task, with_file, with_variable};
 use watchword_e2e::{Cluster, Namespace, images, run, wait_for};
 
 #[test]
-fn every_policy_is_bound_denies_and_has_no_type_warning() {
+fn every_policy_is_bound_denies_tells_the_audit_log_and_has_no_type_warning() {
     run(async |cluster: Cluster| {
         let policies: Api<ValidatingAdmissionPolicy> = Api::all(cluster.client());
         let bindings: Api<ValidatingAdmissionPolicyBinding> = Api::all(cluster.client());
@@ -48,7 +48,8 @@ fn every_policy_is_bound_denies_and_has_no_type_warning() {
                 (spec.policy_name.as_deref() == Some(&name)).then_some(spec)
             });
             let binding = binding.with_context(|| format!("{name} is not bound"))?;
-            assert_eq!(binding.validation_actions, Some(vec!["Deny".to_owned()]), "{name}");
+            let actions = binding.validation_actions.clone().unwrap_or_default();
+            assert_eq!(actions, ["Deny", "Audit"], "{name}");
             assert!(binding.match_resources.is_none(), "{name} is bound to a part");
         }
         let names: BTreeSet<_> = checked.iter().map(ResourceExt::name_any).collect();
@@ -56,6 +57,7 @@ fn every_policy_is_bound_denies_and_has_no_type_warning() {
             "watchword-authority",
             "watchword-controller-scope",
             "watchword-injected",
+            "watchword-opt-in",
             "watchword-pod-metadata",
             "watchword-task-cronjobs",
             "watchword-task-pods",
@@ -193,6 +195,37 @@ fn labelled_pods_of_any_other_than_the_injected_structure_are_refused() {
         pod["metadata"]["labels"] = json!({});
         pod["spec"]["volumes"][0]["emptyDir"] = json!({});
         assert_eq!(create(&pod).await?, None);
+        anyhow::Ok(())
+    });
+}
+
+#[test]
+fn a_label_that_nearly_asks_for_secrets_is_refused_with_its_value_and_the_mend() {
+    run(async |cluster: Cluster| {
+        let namespace = cluster.namespace("opt-in").await?;
+        let create = async |label: &str| {
+            let labels = json!({"app": "x", names::INJECT_LABEL: label});
+            let containers = json!([{"name": "web", "image": images::BUSYBOX}]);
+            let pod = json!({"metadata": {"name": "web", "labels": labels},
+                             "spec": {"containers": containers}});
+            dry_create::<Pod>(&cluster.client(), namespace.name(), &pod).await
+        };
+
+        for slip in ["True", "TRUE", "yes", "1", "enabled", ""] {
+            let refusal = create(slip).await?;
+
+            assert!(refusal.contains("watchword-opt-in"), "{slip:?}: {refusal:?}");
+            let words = format!(
+                "the label watchword.dev/inject is \"{slip}\", which means nothing: write \"true\" \
+                 for a pod that gets secrets, or remove the label"
+            );
+            assert!(refusal.contains(&words), "{slip:?}: {refusal:?}");
+        }
+
+        assert_eq!(create("false").await?, "");
+        // The right word gets as far as the webhook.
+        let refusal = create("true").await?;
+        assert!(refusal.contains("no task definition of namespace"), "{refusal:?}");
         anyhow::Ok(())
     });
 }

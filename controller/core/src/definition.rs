@@ -19,6 +19,7 @@ use watchword_crds::task_revision::TaskRevisionSpec;
 use crate::container_name::{container_names, is_container_name};
 use crate::mesos::{read_task, validate_task, validate_task_group};
 use crate::space::check_service_id;
+use crate::wanted::asks_for_secrets;
 
 mod environment;
 mod secrets;
@@ -126,6 +127,13 @@ pub fn validate(
         return Err(Invalid::new(
             "spec.serviceAccountName",
             "it differs from run.adopt.serviceAccountName; leave it out",
+        ));
+    }
+    if spec.run.adopt.is_some() && !asks_for_secrets(&spec.tasks) {
+        return Err(Invalid::new(
+            "spec.tasks",
+            "no task asks for a secret, and adopted pods get nothing else; give one a variable or \
+             a volume of type SECRET",
         ));
     }
     warnings.extend(validate_template(

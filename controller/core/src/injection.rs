@@ -60,8 +60,8 @@ pub enum Delivery {
     InitContainer,
 }
 
-/// Why a pod is refused. The text names the field and the mend, and is shown to whoever made the
-/// pod: it holds nothing that an anonymous caller may not know.
+/// Why a pod is refused. The text names the field and the mend, and is shown to whoever made the pod
+/// or posted its review: it may name what the definition says, and never holds a value.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("{0}")]
 pub struct Denial(String);

@@ -82,6 +82,11 @@ pub fn secrets_of(task: &TaskInfo) -> Wanted {
     }
 }
 
+/// Whether any of the tasks wants anything.
+pub fn asks_for_secrets(tasks: &[TaskInfo]) -> bool {
+    tasks.iter().any(|task| !secrets_of(task).is_empty())
+}
+
 fn env_wants(environment: &Environment) -> Vec<EnvWant> {
     environment.variables.iter().filter_map(env_want).collect()
 }

@@ -138,17 +138,45 @@ fn cron_job(schedule: &Schedule, revision: &TaskRevisionSpec) -> Value {
 }
 
 fn job_spec(backoff_limit: Option<i32>, revision: &TaskRevisionSpec) -> Value {
-    let mut spec = json!({
-        "template": pod_template(revision, "Never"),
-        // The agent ends with 78 when a secret cannot be had: that is no failure of the
-        // application, and it must not use up the Job's attempts.
-        "podFailurePolicy": {"rules": [{
-            "action": "Ignore",
-            "onExitCodes": {"operator": "In", "values": [AGENT_REFUSED]},
-        }]},
-    });
+    let template = pod_template(revision, "Never");
+    let rules = failure_rules(revision, &template);
+    let mut spec = json!({"template": template});
+    insert(&mut spec, "podFailurePolicy", (!rules.is_empty()).then(|| json!({"rules": rules})));
     insert(&mut spec, "backoffLimit", backoff_limit.map(Value::from));
     spec
+}
+
+/// The agent ends with 78 when a secret cannot be had: that is no failure of the application, and it
+/// must not use up the Job's attempts. Where there is no agent, 78 is a code like any other.
+///
+/// A rule may name a container of the template only, and the init container that writes files comes
+/// later. So where there are files, everybody's 78 is ignored but that of those who are counted by
+/// an earlier rule.
+fn failure_rules(revision: &TaskRevisionSpec, template: &Value) -> Vec<Value> {
+    let rule = |action: &str, container: Option<&str>| {
+        let mut codes = json!({"operator": "In", "values": [AGENT_REFUSED]});
+        insert(&mut codes, "containerName", container.map(Value::from));
+        json!({"action": action, "onExitCodes": codes})
+    };
+    let wants: Vec<_> = revision.tasks.iter().map(secrets_of).collect();
+    let names = container_names(&revision.tasks);
+    let through_agent: Vec<&str> = names
+        .iter()
+        .zip(&wants)
+        .filter(|(_, wanted)| !wanted.env.is_empty())
+        .map(|(name, _)| name.as_str())
+        .collect();
+    if wants.iter().all(|wanted| wanted.files.is_empty()) {
+        return through_agent.iter().map(|name| rule("Ignore", Some(name))).collect();
+    }
+    let others = ["initContainers", "containers"]
+        .into_iter()
+        .flat_map(|list| template["spec"][list].as_array())
+        .flatten()
+        .filter_map(|container| container["name"].as_str())
+        .filter(|name| !through_agent.contains(name));
+    let counts = others.map(|name| rule("Count", Some(name))).take(MAX_FAILURE_RULES - 1);
+    counts.chain([rule("Ignore", None)]).collect()
 }
 
 /// The pod template of a revision: the same for every kind of workload but for `restart_policy`.
@@ -387,6 +415,9 @@ fn push(object: &mut Value, key: &str, item: Value) {
 
 /// The exit code of the agent when a secret cannot be had (`EX_CONFIG` of `sysexits.h`).
 pub const AGENT_REFUSED: i32 = 78;
+
+/// How many rules a `podFailurePolicy` may have.
+const MAX_FAILURE_RULES: usize = 20;
 
 #[cfg(test)]
 mod tests;

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use watchword_core::injection::{self, Mutation, PodView};
+use watchword_core::wanted::asks_for_secrets;
 use watchword_core::{claim, revision};
 use watchword_crds::names;
 use watchword_crds::task_revision::TaskRevision;
@@ -93,6 +94,15 @@ fn adopter(
         )))),
         (Some(one), None) => {
             let definition = name_of(Some(one));
+            // Such a definition is refused when it is applied; this one came in before that rule did.
+            if !asks_for_secrets(&one.spec.tasks) {
+                return Err(Box::new(Answer::deny(format!(
+                    "the task definition `{definition}` adopts this pod and asks for no secret: \
+                     give one of its tasks a variable or a volume of type SECRET, or remove the \
+                     label {}",
+                    names::INJECT_LABEL
+                ))));
+            }
             let snapshot = revision::snapshot(&one.spec, namespace, &definition);
             Ok((definition, revision::name(&snapshot)))
         }
@@ -102,5 +112,98 @@ fn adopter(
             name_of(one),
             name_of(two)
         )))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arc_swap::ArcSwapOption;
+    use kube::runtime::reflector::{self, Store};
+    use kube::runtime::watcher::Event;
+    use serde_json::{Value, json};
+    use watchword_core::injection::{AgentSource, Delivery, Settings};
+    use watchword_crds::TaskDefinition;
+
+    use super::super::review::Refused;
+    use super::*;
+
+    #[test]
+    fn a_pod_whose_adopter_asks_for_no_secret_is_refused_with_the_mend() {
+        let reviewer = reviewer(adopter(json!([{"name": "PLAIN", "value": "a"}])));
+
+        let answer = review(&reviewer);
+
+        let message = "the task definition `legacy` adopts this pod and asks for no secret: give one \
+                       of its tasks a variable or a volume of type SECRET, or remove the label \
+                       watchword.dev/inject";
+        assert_eq!(answer.denial, Some(Refused { code: 403, message: message.to_owned() }));
+        assert!(answer.patch.is_empty());
+    }
+
+    #[test]
+    fn a_pod_whose_adopter_asks_for_one_waits_for_its_revision() {
+        let secret = json!({"type": "REFERENCE", "reference": {"name": "shop/db"}});
+        let variable = json!({"name": "DB", "type": "SECRET", "secret": secret});
+        let reviewer = reviewer(adopter(json!([variable])));
+
+        let denial = review(&reviewer).denial.unwrap();
+
+        assert_eq!(denial.code, 503);
+        assert!(denial.message.contains("is not known yet"), "{denial:?}");
+    }
+
+    fn review(reviewer: &Reviewer) -> Answer {
+        let pod = r#"{
+            "metadata": {"labels": {"app": "legacy", "watchword.dev/inject": "true"}},
+            "spec": {"containers": [{"name": "app", "command": ["serve"]}]}
+        }"#;
+        let request = Request {
+            uid: "1".into(),
+            namespace: "shop".into(),
+            name: "".into(),
+            object: Some(serde_json::from_str(pod).unwrap()),
+        };
+        answer(reviewer, request)
+    }
+
+    #[allow(clippy::needless_pass_by_value, reason = "callers write `json!(…)`")]
+    fn adopter(variables: Value) -> TaskDefinition {
+        serde_json::from_value(json!({
+            "apiVersion": "watchword.dev/v1alpha1",
+            "kind": "TaskDefinition",
+            "metadata": {"name": "legacy", "namespace": "shop"},
+            "spec": {
+                "run": {"adopt": {
+                    "selector": {"matchLabels": {"app": "legacy"}}, "serviceAccountName": "legacy",
+                }},
+                "tasks": [{"name": "app", "command": {"environment": {"variables": variables}}}],
+            },
+        }))
+        .unwrap()
+    }
+
+    /// A webhook that knows one definition and no revision.
+    fn reviewer(definition: TaskDefinition) -> Reviewer {
+        let caches =
+            Caches { definitions: store([definition]), revisions: store([]), spaces: store([]) };
+        let agent = AgentSource {
+            delivery: Delivery::InitContainer,
+            image: "watchword:1".to_owned(),
+            pull_policy: None,
+        };
+        let (ca_bundle, store_url) = (String::new(), String::new());
+        let settings = Settings { agent, ca_bundle, store_url };
+        Reviewer { caches, settings: ArcSwapOption::from(Some(Arc::new(settings))) }
+    }
+
+    fn store<K>(objects: impl IntoIterator<Item = K>) -> Store<K>
+    where
+        K: kube::Resource<DynamicType = ()> + Clone + 'static,
+    {
+        let (reader, mut writer) = reflector::store();
+        for object in objects {
+            writer.apply_watcher_event(&Event::Apply(object));
+        }
+        reader
     }
 }

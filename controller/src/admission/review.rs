@@ -111,9 +111,12 @@ pub fn respond<'a, T: Deserialize<'a>>(
     let response = Response {
         uid: &uid,
         allowed: denial.is_none(),
+        audit_annotations: denial
+            .as_ref()
+            .map(|Refused { message, .. }| Annotations { denied: message }),
         patch_type: patch.is_some().then_some("JSONPatch"),
         patch,
-        status: denial,
+        status: denial.as_ref(),
         warnings: warnings.iter().map(|warning| shorten(warning)).collect(),
     };
     let answered = Answered { api_version: API_VERSION, kind: KIND, response };
@@ -146,13 +149,22 @@ struct Response<'a> {
     uid: &'a str,
     allowed: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
+    audit_annotations: Option<Annotations<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     patch_type: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     patch: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    status: Option<Refused>,
+    status: Option<&'a Refused>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     warnings: Vec<&'a str>,
+}
+
+/// What the API server writes into its audit log, each key behind the webhook's name. It is what the
+/// answer says anyway, which the log has only where it records whole answers.
+#[derive(Serialize)]
+struct Annotations<'a> {
+    denied: &'a str,
 }
 
 fn shorten(warning: &str) -> &str {
@@ -220,6 +232,21 @@ mod tests {
         assert_eq!(answer["response"]["allowed"], false);
         assert_eq!(answer["response"]["status"]["message"], "no");
         assert!(answer["response"].get("patch").is_none());
+    }
+
+    #[test]
+    fn a_denial_is_annotated_for_the_audit_log_with_its_own_words_and_nothing_else_is() {
+        let answer_to = |answer: Answer| -> Value {
+            let json = respond(&body("admission.k8s.io/v1"), |_: Request<'_, Value>| answer);
+            serde_json::from_slice(&json.unwrap()).unwrap()
+        };
+
+        for denial in [Answer::deny("no"), Answer::retry("no")] {
+            let answer = answer_to(denial);
+            assert_eq!(answer["response"]["auditAnnotations"], json!({"denied": "no"}));
+        }
+        let answer = answer_to(Answer { warnings: vec!["w".to_owned()], ..Answer::default() });
+        assert!(answer["response"].get("auditAnnotations").is_none());
     }
 
     #[test]

@@ -306,9 +306,12 @@ async fn a_deployment_is_poked_once_the_webhook_is_back_and_not_again_at_once() 
 
 #[tokio::test]
 async fn an_adopted_deployment_is_poked_when_the_definition_is_new_or_another_one() {
-    let definition = definition(json!({"adopt": {
+    let mut definition = definition(json!({"adopt": {
         "serviceAccountName": "legacy", "selector": {"matchLabels": {"app": "legacy"}},
     }}));
+    let secret = json!({"type": "REFERENCE", "reference": {"name": "shop/db"}});
+    let variable = json!({"name": "DB", "type": "SECRET", "secret": secret});
+    definition.spec.tasks[0].command = typed(json!({"environment": {"variables": [variable]}}));
     let labels = json!({"app": "legacy", "watchword.dev/inject": "true"});
     let refused = adopted("refused", labels.clone(), "denied by pods.watchword.dev");
     let others = [

@@ -29,8 +29,30 @@ use crate::progress::Progress;
 /// # Panics
 ///
 /// If the story panics or returns an error, or there is no cluster: it is meant for tests.
-#[allow(clippy::print_stderr)] // the test runner shows it
 pub fn run_alone<S, O>(story_name: &str, overlay: &str, story: S)
+where
+    S: AsyncFnOnce(Cluster) -> O + Send,
+    O: Outcome,
+{
+    start(story_name, overlay, false, story);
+}
+
+/// As [`run_alone`], on a cluster whose API server keeps an audit log: [`super::LocalNode::logs`]
+/// has it, as `audit.log`.
+///
+/// # Panics
+///
+/// As [`run_alone`].
+pub fn run_audited<S, O>(story_name: &str, overlay: &str, story: S)
+where
+    S: AsyncFnOnce(Cluster) -> O + Send,
+    O: Outcome,
+{
+    start(story_name, overlay, true, story);
+}
+
+#[allow(clippy::print_stderr)] // the test runner shows it
+fn start<S, O>(story_name: &str, overlay: &str, audit: bool, story: S)
 where
     S: AsyncFnOnce(Cluster) -> O + Send,
     O: Outcome,
@@ -42,7 +64,7 @@ where
     aws_lc_rs::default_provider().install_default().ok();
     finish(thread::scope(|scope| {
         let thread = thread::Builder::new().name("story".to_owned());
-        match thread.spawn_scoped(scope, move || alone(story_name, overlay, story)) {
+        match thread.spawn_scoped(scope, move || alone(story_name, overlay, audit, story)) {
             Ok(thread) => thread.join(),
             Err(error) => Ok(Err(error.into())),
         }
@@ -52,7 +74,7 @@ where
 /// What most of these stories install: two stores that nothing opens by itself.
 pub const SEALED: &str = "e2e/manifests/sealed";
 
-fn alone<S, O>(story_name: &str, overlay: &str, story: S) -> Result<()>
+fn alone<S, O>(story_name: &str, overlay: &str, audit: bool, story: S) -> Result<()>
 where
     S: AsyncFnOnce(Cluster) -> O,
     O: Outcome,
@@ -62,12 +84,8 @@ where
     let progress = Progress::new();
     // Before the node, so that it is dropped after it.
     let _folder = Folder { layout: &layout, progress: &progress };
-    let options = UpOptions {
-        audit: false,
-        detach: false,
-        program: launcher()?,
-        timeout: Duration::from_secs(180),
-    };
+    let options =
+        UpOptions { audit, detach: false, program: launcher()?, timeout: Duration::from_secs(180) };
     let node = node::up_owned(&cache, &layout, &options, &progress)?;
     let archive = images::build_watchword(&cache, &programs(&cache))?;
     node::load_images(node.record(), &[archive])?;

@@ -217,6 +217,13 @@ fn a_bad_task_is_refused_by_field_and_mend(#[case] task: Value, #[case] message:
     }),
     "spec.tasks[0].name: \"Web Server\" cannot be the name of a container; use that of the container that the secrets are for"
 )]
+#[case::adopted_for_nothing(
+    json!({
+        "tasks": [{"name": "web", "command": {"environment": {"variables": [{"name": "A", "value": "a"}]}}}],
+        "run": {"adopt": {"selector": {"matchLabels": {"app": "web"}}, "serviceAccountName": "web"}},
+    }),
+    "spec.tasks: no task asks for a secret, and adopted pods get nothing else; give one a variable or a volume of type SECRET"
+)]
 fn a_bad_definition_is_refused_by_field_and_mend(#[case] spec: Value, #[case] message: &str) {
     let mut whole = serde_json::to_value(with_task(json!({}))).unwrap();
     for (key, value) in spec.as_object().unwrap() {
@@ -374,7 +381,10 @@ fn an_adopted_task_needs_neither_image_nor_command() {
 
 #[test]
 fn an_adopted_task_is_told_what_it_sets_in_vain() {
-    let mut spec = with_task(variables(json!([{"name": "A", "value": "a"}])));
+    let mut spec = with_task(variables(json!([
+        {"name": "A", "value": "a"},
+        {"name": "B", "type": "SECRET", "secret": secret()},
+    ])));
     spec.run = with(json!({
         "run": {"adopt": {"selector": {"matchLabels": {"app": "web"}}, "serviceAccountName": "web"}},
     }))

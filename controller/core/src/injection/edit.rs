@@ -128,7 +128,7 @@ impl InjectionPlan {
     fn init_containers(&self, settings: &Settings) -> Vec<Value> {
         let wraps = self.containers.iter().any(|injection| injection.wraps);
         let copies = wraps && settings.agent.delivery == Delivery::InitContainer;
-        let install = copies.then(|| install_container(settings));
+        let install = copies.then(|| install_container(self.install_user, settings));
         let writers = self.writers.iter().enumerate().map(|(number, writer)| {
             let name = match (number, self.writers.len()) {
                 (_, 1) => pod::FILES_CONTAINER.to_owned(),
@@ -189,10 +189,13 @@ fn planned(index: usize, injection: &ContainerInjection) -> ContainerFiles {
     }
 }
 
-fn install_container(settings: &Settings) -> Value {
+fn install_container(user: Option<i64>, settings: &Settings) -> Value {
     let command = ["/agent", "copy", INSTALL];
     let mut container = our_container(pod::INSTALL_CONTAINER, &command, AGENT_MEBIBYTES, settings);
     container["volumeMounts"] = json!([{"name": pod::AGENT_VOLUME, "mountPath": INSTALL}]);
+    if let Some(user) = user {
+        container["securityContext"]["runAsUser"] = user.into();
+    }
     container
 }
 

@@ -17,6 +17,8 @@ pub struct InjectionPlan {
     pub containers: Vec<ContainerInjection>,
     /// The init containers that write files, one for each identity that owns some.
     pub writers: Vec<FilesContainer>,
+    /// The user that the init container with the agent runs as; `None` for the image's own.
+    pub install_user: Option<i64>,
     /// The revision that containers name in their spec.
     pub revision: String,
     /// Admission warnings.
@@ -81,7 +83,7 @@ pub struct FilesIdentity {
 /// # Errors
 ///
 /// A denial when a container has no command to wrap, is missing, or has a mount in the way of a
-/// file.
+/// file, and when the pod would not find the store.
 pub fn plan(
     pod: &PodView<'_>,
     name: &str,
@@ -91,6 +93,7 @@ pub fn plan(
     if spec.os.as_ref().is_some_and(|os| &*os.name == "windows") {
         return Err(Denial::new("spec.os: Watchword has no agent for Windows"));
     }
+    finds_the_store(spec)?;
     let wants = wants(spec, revision)?;
     let mut planned = Vec::new();
     for container in spec.all_containers() {
@@ -110,9 +113,30 @@ pub fn plan(
     Ok(InjectionPlan {
         writers: writers(spec, &planned),
         containers: planned,
+        install_user: install_user(spec),
         revision: name.to_owned(),
         warnings,
     })
+}
+
+/// In the network of its node a pod asks the node's resolver, which knows no Service: the agent would
+/// wait for ever. Only the default is refused; who says `Default` or `None` has chosen a resolver.
+fn finds_the_store(spec: &SpecView<'_>) -> Result<(), Denial> {
+    let policy = spec.dns_policy.as_deref().unwrap_or("ClusterFirst");
+    if spec.host_network == Some(true) && policy == "ClusterFirst" {
+        return Err(Denial::new(
+            "spec.dnsPolicy: with `hostNetwork` the pod would ask its node's resolver, which does \
+             not know Watchword's store; set `dnsPolicy: ClusterFirstWithHostNet`",
+        ));
+    }
+    Ok(())
+}
+
+/// A container of ours never runs as root, and the kubelet does not start one that says so and
+/// inherits root from its pod. Whom else a pod names is as good as the image's own user.
+fn install_user(spec: &SpecView<'_>) -> Option<i64> {
+    let of_pod = spec.security_context.as_ref()?.run_as_user?;
+    (of_pod == 0).then_some(AGENT_USER)
 }
 
 /// The tasks that want something, by container name; each must be in the pod.
@@ -245,3 +269,6 @@ fn writers(spec: &SpecView<'_>, planned: &[ContainerInjection]) -> Vec<FilesCont
     }
     writers
 }
+
+/// The user of our own image, as its Dockerfile has it.
+const AGENT_USER: i64 = 65532;

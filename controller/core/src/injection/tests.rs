@@ -6,7 +6,7 @@ use watchword_crds::names;
 use watchword_crds::task_definition::TaskDefinitionSpec;
 
 use super::*;
-use crate::revision;
+use crate::{revision, workload};
 
 #[rstest]
 #[case::image_volume(Delivery::ImageVolume)]
@@ -75,6 +75,28 @@ fn a_container_without_a_command_is_refused_and_told_the_mend() {
     assert!(denial.to_string().contains("set `command`"), "{denial}");
 }
 
+#[rstest]
+#[case::default_of_kubernetes(json!({"hostNetwork": true, "dnsPolicy": "ClusterFirst"}), false)]
+#[case::nothing_said(json!({"hostNetwork": true}), false)]
+#[case::mended(json!({"hostNetwork": true, "dnsPolicy": "ClusterFirstWithHostNet"}), true)]
+#[case::chosen(json!({"hostNetwork": true, "dnsPolicy": "Default"}), true)]
+#[case::network_of_its_own(json!({"hostNetwork": false, "dnsPolicy": "ClusterFirst"}), true)]
+fn a_pod_that_would_not_find_the_store_is_refused_and_told_the_mend(
+    #[case] fields: Value,
+    #[case] passes: bool,
+) {
+    let revision = revision(json!([variable("web", "DB")]));
+    let mut pod = pod();
+    json_patch::merge(&mut pod["spec"], &fields);
+
+    let mutated = inject(&pod, &revision, Delivery::InitContainer);
+
+    let denial = mutated.err().map(|denial| denial.to_string());
+    assert_eq!(denial.is_none(), passes, "{denial:?}");
+    let mend = "set `dnsPolicy: ClusterFirstWithHostNet`";
+    assert!(denial.is_none_or(|denial| denial.contains(mend)));
+}
+
 #[test]
 fn a_container_that_the_pod_lacks_is_refused() {
     let revision = revision(json!([variable("db", "DB")]));
@@ -117,6 +139,51 @@ fn files_are_for_as_few_as_the_spec_lets_know(
     let plan = mutated["spec"]["initContainers"][0]["env"][3]["value"].as_str().unwrap();
     let plan: Value = serde_json::from_str(plan).unwrap();
     assert_eq!(plan["containers"][0]["files"][0]["mode"], expected);
+}
+
+#[rstest]
+#[case::nothing_said(Value::Null, Value::Null)]
+#[case::somebody(json!({"runAsUser": 1000}), Value::Null)]
+#[case::root(json!({"runAsUser": 0}), json!(65532))]
+#[case::root_and_its_group(json!({"runAsUser": 0, "runAsGroup": 0}), json!(65532))]
+fn the_agent_is_not_copied_by_root_where_pods_run_as_root(
+    #[case] context: Value,
+    #[case] user: Value,
+) {
+    let revision = revision(json!([variable("web", "DB")]));
+    let mut pod = pod();
+    pod["spec"]["securityContext"] = context;
+
+    let mutated = inject(&pod, &revision, Delivery::InitContainer).unwrap();
+
+    let install = &mutated["spec"]["initContainers"][0];
+    assert_eq!(install["name"], "watchword-install");
+    let context = &install["securityContext"];
+    assert_eq!(context.get("runAsUser").cloned().unwrap_or_default(), user);
+    // What `restricted` asks for.
+    assert_eq!(context["runAsNonRoot"], true);
+    assert_eq!(context["allowPrivilegeEscalation"], false);
+    assert_eq!(context["capabilities"], json!({"drop": ["ALL"]}));
+    assert_eq!(context["seccompProfile"], json!({"type": "RuntimeDefault"}));
+}
+
+#[test]
+fn a_definition_whose_template_says_root_has_its_agent_copied_by_another_user() {
+    let mut web = task("web", json!([secret("DB")]), json!([]));
+    web["command"]["value"] = "serve".into();
+    let spec: TaskDefinitionSpec = serde_json::from_value(json!({
+        "tasks": [web],
+        "template": {"spec": {"securityContext": {"runAsUser": 0}}},
+    }))
+    .unwrap();
+    let revision = revision::snapshot(&spec, "shop", "web");
+    let workload = workload::render("web", "shop", &spec.run, &revision).unwrap();
+
+    let pod = &workload.manifest["spec"]["template"];
+    let mutated = inject(pod, &revision, Delivery::InitContainer).unwrap();
+
+    let install = &mutated["spec"]["initContainers"][0];
+    assert_eq!(install["securityContext"]["runAsUser"], 65532);
 }
 
 #[test]

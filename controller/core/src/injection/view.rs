@@ -34,8 +34,11 @@ struct Metadata {
 pub(super) struct SpecView<'a> {
     #[serde(borrow, default, deserialize_with = "few")]
     pub(super) containers: Option<Vec<ContainerView<'a>>>,
+    #[serde(borrow)]
+    pub(super) dns_policy: Option<Text<'a>>,
     #[serde(borrow, default, deserialize_with = "few")]
     pub(super) ephemeral_containers: Option<Vec<ContainerView<'a>>>,
+    pub(super) host_network: Option<bool>,
     #[serde(borrow, default, deserialize_with = "few")]
     pub(super) init_containers: Option<Vec<ContainerView<'a>>>,
     #[serde(borrow)]

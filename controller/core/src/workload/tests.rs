@@ -1,3 +1,6 @@
+// Builders take JSON as literals, which are values.
+#![allow(clippy::needless_pass_by_value)]
+
 use rstest::rstest;
 use serde_json::{Value, json};
 use watchword_crds::task_definition::TaskDefinitionSpec;
@@ -92,6 +95,62 @@ fn a_definition_without_secrets_is_not_injected() {
     let pod = &workload.manifest["spec"]["template"];
     assert_eq!(pod["metadata"]["labels"], json!({"watchword.dev/task-definition": "web"}));
     assert!(!pod.to_string().contains("WATCHWORD"));
+}
+
+#[test]
+fn only_containers_that_the_agent_starts_are_forgiven_its_exit_code() {
+    let other = json!({"name": "other", "command": {"value": "exit 78"}});
+    let mut variables = web();
+    variables["container"]["volumes"] = json!([]);
+
+    let with_variables = rules_of(json!([variables, other]), Value::Null);
+    let without = rules_of(json!([other]), Value::Null);
+
+    assert_eq!(with_variables, json!({"rules": [rule("Ignore", Some("web"))]}));
+    assert_eq!(without, Value::Null);
+}
+
+#[test]
+fn where_files_are_written_those_without_an_agent_are_counted_first() {
+    let mut files = web();
+    files["name"] = "files".into();
+    files["command"]["environment"]["variables"] = json!([]);
+    let template = json!({"spec": {"initContainers": [{"name": "own"}]}});
+
+    let rules = rules_of(json!([web(), files]), template);
+
+    // The init container that writes them is not in the template, so no rule can name it.
+    assert_eq!(
+        rules,
+        json!({"rules": [
+            rule("Count", Some("own")), rule("Count", Some("files")), rule("Ignore", None),
+        ]})
+    );
+}
+
+#[test]
+fn no_job_has_more_rules_than_the_api_server_takes() {
+    let own: Vec<Value> = (0..30).map(|number| json!({"name": format!("own-{number}")})).collect();
+
+    let rules = rules_of(json!([web()]), json!({"spec": {"containers": own}}));
+
+    let rules = rules["rules"].as_array().unwrap();
+    assert_eq!(rules.len(), 20);
+    assert_eq!(rules.last(), Some(&rule("Ignore", None)));
+}
+
+/// The `podFailurePolicy` of a Job with these tasks.
+fn rules_of(tasks: Value, template: Value) -> Value {
+    let spec = json!({"tasks": tasks, "run": {"once": {}}, "template": template});
+    render_spec(spec).unwrap().manifest["spec"]["podFailurePolicy"].take()
+}
+
+fn rule(action: &str, container: Option<&str>) -> Value {
+    let mut codes = json!({"operator": "In", "values": [78]});
+    if let Some(name) = container {
+        codes["containerName"] = name.into();
+    }
+    json!({"action": action, "onExitCodes": codes})
 }
 
 fn render_spec(spec: Value) -> Option<Workload> {
