@@ -26,6 +26,7 @@ use crate::args::StoreArgs;
 use crate::follow::follow;
 use crate::guard;
 use crate::leadership::{Lease, Timing};
+use crate::listen::Limits;
 use crate::shared::Shared;
 use crate::shutdown::Shutdown;
 use crate::tls::{self, ServeTls};
@@ -264,6 +265,7 @@ pub async fn run(args: StoreArgs, shared: Shared) -> Result<(), ServeError> {
         client_ca: Some(authorities),
         readiness: shared.readiness.clone(),
         router: router(service.clone()),
+        limits: Limits::default(),
         shutdown: shared.shutdown.clone(),
         tls_dir: tls_dir.clone(),
     });
@@ -274,6 +276,7 @@ pub async fn run(args: StoreArgs, shared: Shared) -> Result<(), ServeError> {
         client_ca: None,
         readiness: shared.readiness.clone(),
         router: peer::channel::router(service.clone()),
+        limits: Limits::default(),
         shutdown: released,
         tls_dir,
     });
