@@ -134,7 +134,7 @@ impl Service {
 
     /// Writes an audit line about someone who could not say who they are. Of the container that
     /// they speak of no more is kept than a container's name can have. When there are too many such
-    /// lines, they are counted instead.
+    /// lines, they are counted instead; who is told to wait has been counted already.
     ///
     /// # Errors
     ///
@@ -146,7 +146,9 @@ impl Service {
         failure: &Failure,
     ) -> Result<(), Failure> {
         let now = Instant::now();
-        if self.throttle.check(Source::Strangers, now).is_err() {
+        if failure.code == ErrorCode::TooManyRequests
+            || self.throttle.check(Source::Strangers, now).is_err()
+        {
             return Ok(());
         }
         self.throttle.spend(Source::Strangers, now);
