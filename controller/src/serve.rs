@@ -51,6 +51,8 @@ mod check;
 mod client_ca;
 mod evidence;
 mod failure;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod lineage;
 mod peer;
 mod permit;
@@ -65,8 +67,6 @@ mod unseal;
 
 pub use self::audit::{OpenAuditError, OpenLogError};
 pub use self::failure::Failure;
-#[cfg(fuzzing)]
-pub use self::secrets_api::fuzzing;
 
 /// What requests are answered from.
 pub struct Service {
@@ -265,9 +265,9 @@ pub async fn run(args: StoreArgs, shared: Shared) -> Result<(), ServeError> {
     let public = tls::serve(ServeTls {
         address,
         client_ca: Some(authorities),
+        limits: Limits::default(),
         readiness: shared.readiness.clone(),
         router: router(service.clone()),
-        limits: Limits::default(),
         shutdown: shared.shutdown.clone(),
         tls_dir: tls_dir.clone(),
     });
@@ -276,9 +276,9 @@ pub async fn run(args: StoreArgs, shared: Shared) -> Result<(), ServeError> {
     let among_peers = tls::serve(ServeTls {
         address: peers.peer_address,
         client_ca: None,
+        limits: Limits::default(),
         readiness: shared.readiness.clone(),
         router: peer::channel::router(service.clone()),
-        limits: Limits::default(),
         shutdown: released,
         tls_dir,
     });

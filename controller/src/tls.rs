@@ -7,6 +7,8 @@
 
 mod certificate;
 mod client;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 
 use std::{future, io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
@@ -39,10 +41,10 @@ pub struct ServeTls {
     pub address: SocketAddr,
     /// Authorities that may vouch for clients, if clients may show certificates at all.
     pub client_ca: Option<ClientCa>,
-    /// Where the condition `certificate` goes.
-    pub readiness: Readiness,
     /// How much of it clients may have.
     pub limits: Limits,
+    /// Where the condition `certificate` goes.
+    pub readiness: Readiness,
     /// What is served. A request has the extension [`listen::Peer`] and, if its client showed a
     /// certificate, [`ClientIdentity`].
     pub router: Router,
