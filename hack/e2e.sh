@@ -21,10 +21,18 @@ if [[ $cluster == local ]]; then
 fi
 if [[ -n ${KEEP:-} ]]; then export WATCHWORD_E2E_KEEP=1; fi
 
+# Where stories that do not fit the cluster leave their names.
+export WATCHWORD_E2E_SKIPPED=${WATCHWORD_E2E_SKIPPED:-$logs/skipped.log}
+: >"$WATCHWORD_E2E_SKIPPED"
+
 # Runs at every end.
 ended() {
   local status=$?
   ((status == 0)) || show_failure
+  if [[ -s $WATCHWORD_E2E_SKIPPED ]]; then
+    printf '\n%sskipped, though counted as passed%s\n' "$bold" "$plain" >&2
+    while read -r story; do note "$story"; done <"$WATCHWORD_E2E_SKIPPED"
+  fi
   if [[ $cluster == local && $status -ne 0 ]]; then
     "$launcher" logs --lines 15 >"$logs/daemons.log" 2>&1 || true
     note "the daemons' logs: $logs/daemons.log"

@@ -45,7 +45,7 @@ pub use local::{EtcdEntry, LocalNode, Process};
 pub use namespace::Namespace;
 pub use own::{SEALED, run_alone};
 pub use pods::ExecOutput;
-pub use story::{Outcome, run};
+pub use story::{Outcome, run, skip};
 pub use wait::{Observation, wait_for};
 
 use crate::cache::{Cache, ClusterName};

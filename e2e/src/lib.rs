@@ -27,4 +27,4 @@ pub mod records;
 pub mod roles;
 pub mod watchword;
 
-pub use cluster::{Cluster, LocalNode, Namespace, SEALED, run, run_alone, wait_for};
+pub use cluster::{Cluster, LocalNode, Namespace, SEALED, run, run_alone, skip, wait_for};

@@ -21,13 +21,13 @@ use serde_json::json;
 use watchword_crds::names;
 use watchword_e2e::cluster::LocalNode;
 use watchword_e2e::watchword::{LIMIT, task, with_file, with_variable};
-use watchword_e2e::{Cluster, Namespace, images, run, wait_for};
+use watchword_e2e::{Cluster, Namespace, images, run, skip, wait_for};
 
 #[test]
 fn a_value_is_found_nowhere_but_where_it_was_asked_for() {
     run(async |cluster: Cluster| {
         let Some(node) = cluster.local() else {
-            eprintln!("skipped: only a local cluster lets itself be searched");
+            skip("only a local cluster lets itself be searched");
             return Ok(());
         };
         cluster
