@@ -49,6 +49,7 @@ trap ended EXIT
 
 step "Compiling Watchword"
 make programs launcher
+hack/size.sh >&2
 done_
 
 # The benchmark's own cost is not what it measures, so it is of the profile that is there.

@@ -3,7 +3,7 @@
 # tests, fuzz targets, manifests, and the end-to-end suite on a cluster of its own. Kubernetes is
 # built in the background meanwhile, which takes about ten minutes once per machine.
 #
-# The last line sums up the counts of the test runner.
+# Before the end it says how long each step took; the last line sums up the counts of the test runner.
 
 steps=8
 source "$(dirname "$0")/lib.sh"
@@ -19,6 +19,7 @@ summary() {
   skipped=$(wc -l <"$WATCHWORD_E2E_SKIPPED")
   passed=$((passed - skipped))
   [[ -z ${tools:-} ]] || kill "$tools" 2>/dev/null || true
+  show_times
   if ((status == 0)); then
     printf '\n%severything holds%s\n' "$green" "$plain" >&2
   else
