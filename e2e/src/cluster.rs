@@ -18,6 +18,7 @@
 //! `local-cluster`'s, else `KUBECONFIG` leads to any other. Neither is an error, said at once.
 
 mod apply;
+mod certificate;
 mod diagnose;
 mod https;
 mod identity;
@@ -40,6 +41,7 @@ use kube::{Client, Config};
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
+pub use certificate::{ClientAuthority, ClientCertificate};
 pub use https::{Answer, Https};
 pub use local::{EtcdEntry, LocalNode, Process};
 pub use namespace::Namespace;

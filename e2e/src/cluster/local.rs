@@ -58,6 +58,11 @@ impl LocalNode {
         self.layout.logs()
     }
 
+    /// The keys of the cluster: `ca.crt`, `ca.key` and those of the daemons.
+    pub(super) fn keys(&self) -> PathBuf {
+        self.layout.keys()
+    }
+
     /// Everything that etcd has below a prefix; all of it if that is empty. Call it in a story,
     /// whose threads are in the node's network.
     ///
