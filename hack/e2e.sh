@@ -11,6 +11,7 @@
 # to the test runner. BENCH=https runs that benchmark instead of the stories.
 
 steps=5
+[[ ${1:-local} != local || -n ${BENCH:-} ]] || steps=6
 source "$(dirname "$0")/lib.sh"
 cluster=${1:-local}
 # The tests use the local cluster of this name if there is one, else KUBECONFIG.
@@ -98,3 +99,9 @@ step "Running the ${BENCH:-stories}"
 export WATCHWORD_CLI=$programs/watchword
 if [[ -n ${BENCH:-} ]]; then "${told[@]}"; else "${told[@]}" --no-fail-fast -- ${FILTER:-}; fi
 done_
+
+if [[ $cluster == local && -z ${BENCH:-} ]]; then
+  step "Searching for what the stories have stored"
+  "${told[@]}" --test canary -- --ignored
+  done_
+fi

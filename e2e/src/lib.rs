@@ -25,6 +25,7 @@ pub mod node;
 pub mod progress;
 pub mod records;
 pub mod roles;
+pub mod search;
 pub mod watchword;
 
 pub use cluster::{Cluster, LocalNode, Namespace, SEALED, run, run_alone, skip, wait_for};
