@@ -66,6 +66,10 @@ programs: build ## Compile, and put the programs into one folder
 	@cp -f $(BUILT)/agent/watchword-agent $(WATCHWORD_PROGRAMS)/agent
 	@cp -f $(BUILT_PROFILE)/watchword $(BUILT_PROFILE)/watchword-controller $(WATCHWORD_PROGRAMS)
 
+.PHONY: size
+size: programs ## What the programs weigh; the agent may weigh 5 MB
+	@hack/size.sh
+
 .PHONY: image
 image: PROFILE := release
 image: programs ## Build the image (ENGINE=docker|podman|buildah, IMAGE=name:tag)

@@ -11,6 +11,7 @@
 # to the test runner. BENCH=https runs that benchmark instead of the stories.
 
 steps=5
+[[ ${1:-local} != local || -n ${BENCH:-} ]] || steps=6
 source "$(dirname "$0")/lib.sh"
 cluster=${1:-local}
 # The tests use the local cluster of this name if there is one, else KUBECONFIG.
@@ -21,10 +22,18 @@ if [[ $cluster == local ]]; then
 fi
 if [[ -n ${KEEP:-} ]]; then export WATCHWORD_E2E_KEEP=1; fi
 
+# Where stories that do not fit the cluster leave their names.
+export WATCHWORD_E2E_SKIPPED=${WATCHWORD_E2E_SKIPPED:-$logs/skipped.log}
+: >"$WATCHWORD_E2E_SKIPPED"
+
 # Runs at every end.
 ended() {
   local status=$?
   ((status == 0)) || show_failure
+  if [[ -s $WATCHWORD_E2E_SKIPPED ]]; then
+    printf '\n%sskipped, though counted as passed%s\n' "$bold" "$plain" >&2
+    while read -r story; do note "$story"; done <"$WATCHWORD_E2E_SKIPPED"
+  fi
   if [[ $cluster == local && $status -ne 0 ]]; then
     "$launcher" logs --lines 15 >"$logs/daemons.log" 2>&1 || true
     note "the daemons' logs: $logs/daemons.log"
@@ -41,6 +50,7 @@ trap ended EXIT
 
 step "Compiling Watchword"
 make programs launcher
+hack/size.sh >&2
 done_
 
 # The benchmark's own cost is not what it measures, so it is of the profile that is there.
@@ -88,3 +98,9 @@ step "Running the ${BENCH:-stories}"
 export WATCHWORD_CLI=$programs/watchword
 if [[ -n ${BENCH:-} ]]; then "${told[@]}"; else "${told[@]}" --no-fail-fast -- ${FILTER:-}; fi
 done_
+
+if [[ $cluster == local && -z ${BENCH:-} ]]; then
+  step "Searching for what the stories have stored"
+  "${told[@]}" --test canary -- --ignored
+  done_
+fi

@@ -17,16 +17,26 @@ else
   bold='' dim='' red='' green='' plain=''
 fi
 
-steps=${steps:-0} step=0 begun=$SECONDS
+steps=${steps:-0} step=0 begun=$SECONDS took=()
 
 # step TEXT: announces the next numbered step.
 step() {
-  step=$((step + 1)) begun=$SECONDS
+  step=$((step + 1)) begun=$SECONDS title=$1
   printf '\n%s[%d/%d] %s%s\n' "$bold" "$step" "$steps" "$1" "$plain" >&2
 }
 
 # done_: closes a step with the time it took.
-done_() { printf '%s      done in %d s%s\n' "$dim" $((SECONDS - begun)) "$plain" >&2; }
+done_() {
+  took+=("$((SECONDS - begun)) $title")
+  printf '%s      done in %d s%s\n' "$dim" $((SECONDS - begun)) "$plain" >&2
+}
+
+# show_times: how long each step took that came to its end, and the whole.
+show_times() {
+  local one
+  printf '\n' >&2
+  for one in "${took[@]}" "$SECONDS all of it"; do printf '%6d s  %s\n' "${one%% *}" "${one#* }" >&2; done
+}
 
 note() { printf '      %s\n' "$1" >&2; }
 

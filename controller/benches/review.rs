@@ -29,6 +29,7 @@ use serde_json::{Value, json};
 use watchword_controller::admission::caches::Caches;
 use watchword_controller::admission::{Reviewer, pods, review, router};
 use watchword_controller::certificates::authority::Authority;
+use watchword_controller::listen::Limits;
 use watchword_controller::readiness::Readiness;
 use watchword_controller::shutdown::Shutdown;
 use watchword_controller::tls::{self, ServeTls};
@@ -112,6 +113,7 @@ impl Server {
             let server = ServeTls {
                 address,
                 client_ca: None,
+                limits: Limits::default(),
                 readiness: Readiness::new(&shutdown),
                 router: router(Arc::new(reviewer)),
                 shutdown,

@@ -17,21 +17,21 @@ use std::{io, path::PathBuf};
 use arc_swap::ArcSwapOption;
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, Request as HttpRequest, State};
+use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{StatusCode, header};
-use axum::middleware::{self, Next};
+use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use serde::Deserialize;
-use tokio::sync::Semaphore;
 use tracing::{debug, warn};
 use watchword_core::injection::{AgentSource, Delivery, Settings};
 
 use crate::args::{AgentArgs, AgentDelivery, PullPolicy, TrustArgs, WebhookArgs};
 use crate::chain::Chain;
+use crate::listen::Limits;
 use crate::readiness::Condition;
 use crate::shared::Shared;
 use crate::shutdown::Shutdown;
@@ -39,11 +39,13 @@ use crate::tls::{self, ServeTls};
 
 use self::caches::Caches;
 use self::review::{Answer, Request, ReviewError};
+use self::turns::Turns;
 
 pub mod caches;
 pub mod definitions;
 pub mod pods;
 pub mod review;
+mod turns;
 
 /// Runs the role until the shutdown.
 ///
@@ -64,6 +66,7 @@ pub async fn run(args: WebhookArgs, shared: Shared) -> io::Result<()> {
         address,
         tls_dir,
         client_ca: None,
+        limits: Limits { body: BODY_LIMIT, ..Limits::default() },
         router: router(reviewer),
         shutdown: shared.shutdown,
         readiness: shared.readiness,
@@ -99,26 +102,9 @@ pub fn router(reviewer: Arc<Reviewer>) -> Router {
     Router::new()
         .route("/mutate/pods", post(mutate_pods))
         .route("/validate/taskdefinitions", post(validate_definitions))
+        .layer(middleware::from_fn_with_state(Turns::new(), turns::take))
         .layer(DefaultBodyLimit::max(MAX_REVIEW_BYTES))
-        .layer(middleware::from_fn_with_state(Arc::new(Semaphore::new(LARGE_REVIEWS)), take_turns))
         .with_state(reviewer)
-}
-
-/// Anyone in the cluster can post here, so large bodies, or bodies of unknown size, wait for a turn
-/// before they are read: all turns together fit into the memory that the role is given.
-async fn take_turns(
-    State(turns): State<Arc<Semaphore>>,
-    request: HttpRequest,
-    next: Next,
-) -> Response {
-    let length = request.headers().get(header::CONTENT_LENGTH);
-    let length = length.and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
-    if length.is_some_and(|length| length <= SMALL_REVIEW_BYTES) {
-        return next.run(request).await;
-    }
-    // The semaphore is never closed; without a turn the request still has its time limit.
-    let _turn = turns.acquire().await;
-    next.run(request).await
 }
 
 async fn mutate_pods(State(reviewer): State<Arc<Reviewer>>, body: Bytes) -> Response {
@@ -199,11 +185,9 @@ async fn follow_settings(
 /// The API server accepts objects of up to 3 MiB.
 const MAX_REVIEW_BYTES: usize = 3 << 20;
 
-/// Reviews up to this size are read at once; nearly all are a tenth of it.
-const SMALL_REVIEW_BYTES: usize = 128 << 10;
-
-/// How many larger ones are read at a time: parsed, 3 MiB may take some twenty times as much.
-const LARGE_REVIEWS: usize = 2;
+/// How long a body may take: an API server has the whole review before it sends it, and waits for
+/// the answer for three seconds.
+const BODY_LIMIT: Duration = Duration::from_secs(2);
 
 /// How often the CA bundle is read: far more often than certificates change, and cheap.
 const SETTINGS_INTERVAL: Duration = Duration::from_secs(5);

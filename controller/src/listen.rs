@@ -5,6 +5,12 @@
 //! moves: an answer whose body is taken in, and a body whose handler asks for more time with each
 //! piece. Connections and requests are counted, and those beyond the limit wait their turn: a full
 //! house refuses nobody for good.
+//!
+//! One host has an eighth of the connections and of the turns at a time ([`Shares`]): what it opens
+//! beyond is closed, and its requests wait for each other, not the others for them. So a pod that
+//! sends its bodies letter by letter is in nobody's way but its own. API servers open few
+//! connections, and sixteen of their reviews at a time are more than processors can answer.
+//!
 //! The size of bodies is the routes' own affair.
 //!
 //! Why not axum-server: it cannot tell one connection to end. Here every connection is asked to
@@ -39,7 +45,7 @@ use hyper_util::{
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
+    sync::{Semaphore, watch},
     task::JoinSet,
     time::{self, Instant},
 };
@@ -53,13 +59,21 @@ use crate::{
     shutdown::{self, Shutdown},
 };
 
+pub use self::shares::{Share, Shares, host};
+
+mod shares;
+
 /// How much of what a listener's clients may have.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Age at which a connection is asked to end; up to a tenth is taken off at random, so that
     /// connections do not all end together.
     pub age: Duration,
-    /// Open connections at once; more wait unaccepted.
+    /// A request's body, from the moment when its handler begins to read it. The handler may give
+    /// it more.
+    pub body: Duration,
+    /// Open connections at once; more wait unaccepted. A host has an eighth of them; of those that
+    /// it opens beyond, each is closed at once.
     pub connections: usize,
     /// How long after a shutdown was requested connections are still accepted.
     pub drain_delay: Duration,
@@ -75,7 +89,7 @@ pub struct Limits {
     /// A request from the end of its headers to the beginning of its answer: reading the body,
     /// waiting for a turn, the handler.
     pub request: Duration,
-    /// Requests at once, over all connections; more wait.
+    /// Requests at once, over all connections; more wait. A host has an eighth of them.
     pub requests: usize,
 }
 
@@ -83,6 +97,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             age: Duration::from_mins(10),
+            body: Duration::from_secs(10),
             connections: 512,
             drain_delay: shutdown::DRAIN_DELAY,
             end: Duration::from_secs(10),
@@ -150,24 +165,59 @@ pub struct Peer(pub SocketAddr);
 #[derive(Clone, Debug)]
 pub struct Patience {
     activity: Arc<Activity>,
-    end: Arc<Mutex<Instant>>,
+    ends: Arc<watch::Sender<Ends>>,
+}
+
+/// Until when a request may do what it does.
+#[derive(Clone, Copy, Debug)]
+struct Ends {
+    /// All of it.
+    answer: Instant,
+    /// Its body, while it is being read.
+    body: Option<Instant>,
+    /// What the handler has given.
+    given: Instant,
 }
 
 impl Patience {
-    fn new(limit: Duration, activity: Arc<Activity>) -> Self {
-        Self { activity, end: Arc::new(Mutex::new(Instant::now() + limit)) }
+    fn new(activity: Arc<Activity>) -> Self {
+        let now = Instant::now();
+        let ends = Ends { answer: now + activity.limits.request, body: None, given: now };
+        Self { activity, ends: Arc::new(watch::Sender::new(ends)) }
     }
 
     /// Gives the request at least this long from now.
     pub fn extend(&self, limit: Duration) {
-        let now = Instant::now();
-        let mut end = self.end.lock().unwrap_or_else(PoisonError::into_inner);
-        *end = (*end).max(now + limit);
-        self.activity.expect_until(now + limit);
+        let given = Instant::now() + limit;
+        self.ends.send_modify(|ends| {
+            ends.given = ends.given.max(given);
+            ends.answer = ends.answer.max(given);
+            ends.body = ends.body.map(|body| body.max(given));
+        });
+        self.activity.expect_until(given);
     }
 
-    fn end(&self) -> Instant {
-        *self.end.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The handler has begun to read the body.
+    fn begin_body(&self) {
+        let body = Instant::now() + self.activity.limits.body;
+        self.ends.send_modify(|ends| ends.body = Some(body.max(ends.given)));
+    }
+
+    /// The body has come to its end, or nobody reads it any more.
+    fn end_body(&self) {
+        self.ends.send_modify(|ends| ends.body = None);
+    }
+
+    /// Returns once the request has taken too long.
+    async fn end(&self) {
+        let mut ends = self.ends.subscribe();
+        loop {
+            let Ends { answer, body, given: _ } = *ends.borrow_and_update();
+            let end = body.map_or(answer, |body| body.min(answer));
+            if time::timeout_at(end, ends.changed()).await.is_err() {
+                return;
+            }
+        }
     }
 }
 
@@ -196,9 +246,11 @@ pub async fn serve<T: Transport>(
         limits,
         requests: Semaphore::new(limits.requests),
         router,
+        shares: Shares::new(part(limits.requests)),
         transport,
     });
     let slots = Arc::new(Semaphore::new(limits.connections));
+    let shares = Shares::new(part(limits.connections));
     let mut connections = JoinSet::new();
 
     let mut drained = pin!(async {
@@ -210,7 +262,7 @@ pub async fn serve<T: Transport>(
             () = &mut drained => break,
             // Finished connections are forgotten as they end.
             Some(_) = connections.join_next() => {}
-            (slot, stream, peer) = accept(&listener, &slots) => {
+            (slot, stream, peer) = accept(&listener, &slots, &shares) => {
                 let shared = Arc::clone(&shared);
                 connections.spawn(async move {
                     shared.connection(stream, peer).await;
@@ -224,15 +276,20 @@ pub async fn serve<T: Transport>(
     while connections.join_next().await.is_some() {}
 }
 
-/// The next connection, once there is room for one.
+/// The next connection of a host that has not too many, once there is room for one.
 async fn accept(
     listener: &TcpListener,
     slots: &Arc<Semaphore>,
+    shares: &Shares,
 ) -> (impl Sized + Send + use<>, TcpStream, SocketAddr) {
     let slot = Arc::clone(slots).acquire_owned().await;
     loop {
         match listener.accept().await {
-            Ok((stream, peer)) => return (slot, stream, peer),
+            Ok((stream, peer)) => match shares.try_take(peer.ip()) {
+                Some(share) => return ((slot, share), stream, peer),
+                // Waiting unaccepted is for all or for nobody.
+                None => debug!(%peer, "a host has too many connections: this one was closed"),
+            },
             Err(error) => {
                 // Out of file descriptors, mostly: those who have some will give them back.
                 warn!(error = %Chain(&error), "cannot accept a connection");
@@ -248,6 +305,8 @@ struct Shared<T> {
     limits: Limits,
     requests: Semaphore,
     router: Router,
+    /// What each host has of `requests`.
+    shares: Shares,
     transport: T,
 }
 
@@ -277,7 +336,7 @@ impl<T: Transport> Shared<T> {
                 request.extensions_mut().extend(extensions.clone());
                 let activity = Arc::clone(&activity);
                 async move {
-                    let answer = shared.answer(request, &activity).await;
+                    let answer = shared.answer(request, peer, &activity).await;
                     drop(busy);
                     let answer = answer.map(|body| Body::new(Moving { activity, body }));
                     Ok::<_, Infallible>(answer)
@@ -319,23 +378,32 @@ impl<T: Transport> Shared<T> {
     async fn answer(
         &self,
         mut request: Request<Incoming>,
+        peer: SocketAddr,
         activity: &Arc<Activity>,
     ) -> Response<Body> {
-        let patience = Patience::new(self.limits.request, Arc::clone(activity));
+        let patience = Patience::new(Arc::clone(activity));
         request.extensions_mut().insert(patience.clone());
-        let mut turn = pin!(async {
-            let _turn = self.requests.acquire().await;
-            self.router.clone().oneshot(request.map(Body::new)).await
+        let request = request.map(|body| {
+            let patience = patience.clone();
+            Body::new(Coming { body, has_begun: false, patience })
         });
-        loop {
-            let end = patience.end();
-            match time::timeout_at(end, turn.as_mut()).await {
-                Ok(Ok(response)) => return response,
-                Err(_) if end < patience.end() => {}
-                Err(_) => return took_too_long(),
-            }
+        let turn = async {
+            // The host's own comes first: who waits for that is in nobody's way.
+            let _share = self.shares.take(peer.ip()).await;
+            let _turn = self.requests.acquire().await;
+            self.router.clone().oneshot(request).await
+        };
+        tokio::select! {
+            biased;
+            Ok(response) = turn => response,
+            () = patience.end() => took_too_long(),
         }
     }
+}
+
+/// What one host has of so many.
+fn part(all: usize) -> usize {
+    (all / 8).max(1)
 }
 
 fn took_too_long() -> Response<Body> {
@@ -445,6 +513,47 @@ impl Drop for Busy {
             state.allowance = idle;
             state.since = Instant::now();
         });
+    }
+}
+
+/// The body of a request, which has a limit of its own while it is read.
+struct Coming {
+    body: Incoming,
+    has_begun: bool,
+    patience: Patience,
+}
+
+impl HttpBody for Coming {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        if !self.has_begun && !self.body.is_end_stream() {
+            self.has_begun = true;
+            self.patience.begin_body();
+        }
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
+        if self.has_begun && (self.body.is_end_stream() || !matches!(frame, Some(Ok(_)))) {
+            self.patience.end_body();
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for Coming {
+    fn drop(&mut self) {
+        self.patience.end_body();
     }
 }
 

@@ -30,6 +30,7 @@ use crate::args::StoreArgs;
 use crate::follow::follow;
 use crate::guard;
 use crate::leadership::{Lease, Timing};
+use crate::listen::Limits;
 use crate::shared::Shared;
 use crate::shutdown::Shutdown;
 use crate::tls::{self, ServeTls};
@@ -54,6 +55,8 @@ mod check;
 mod client_ca;
 mod evidence;
 mod failure;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod lineage;
 mod peer;
 mod permit;
@@ -69,8 +72,6 @@ mod unseal;
 
 pub use self::audit::{OpenAuditError, OpenLogError};
 pub use self::failure::Failure;
-#[cfg(fuzzing)]
-pub use self::secrets_api::fuzzing;
 
 /// What requests are answered from.
 pub struct Service {
@@ -138,7 +139,7 @@ impl Service {
 
     /// Writes an audit line about someone who could not say who they are. Of the container that
     /// they speak of no more is kept than a container's name can have. When there are too many such
-    /// lines, they are counted instead.
+    /// lines, they are counted instead; who is told to wait has been counted already.
     ///
     /// # Errors
     ///
@@ -150,7 +151,9 @@ impl Service {
         failure: &Failure,
     ) -> Result<(), Failure> {
         let now = Instant::now();
-        if self.throttle.check(Source::Strangers, now).is_err() {
+        if failure.code == ErrorCode::TooManyRequests
+            || self.throttle.check(Source::Strangers, now).is_err()
+        {
             return Ok(());
         }
         self.throttle.spend(Source::Strangers, now);
@@ -283,6 +286,7 @@ pub async fn run(args: StoreArgs, shared: Shared) -> Result<(), ServeError> {
     let public = tls::serve(ServeTls {
         address,
         client_ca: Some(authorities),
+        limits: Limits::default(),
         readiness: shared.readiness.clone(),
         router: router(service.clone()),
         shutdown: shared.shutdown.clone(),
@@ -293,6 +297,7 @@ pub async fn run(args: StoreArgs, shared: Shared) -> Result<(), ServeError> {
     let among_peers = tls::serve(ServeTls {
         address: peers.peer_address,
         client_ca: None,
+        limits: Limits::default(),
         readiness: shared.readiness.clone(),
         router: peer::channel::router(service.clone()),
         shutdown: released,

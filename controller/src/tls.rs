@@ -7,6 +7,8 @@
 
 mod certificate;
 mod client;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 
 use std::{future, io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
@@ -39,6 +41,8 @@ pub struct ServeTls {
     pub address: SocketAddr,
     /// Authorities that may vouch for clients, if clients may show certificates at all.
     pub client_ca: Option<ClientCa>,
+    /// How much of it clients may have.
+    pub limits: Limits,
     /// Where the condition `certificate` goes.
     pub readiness: Readiness,
     /// What is served. A request has the extension [`listen::Peer`] and, if its client showed a
@@ -60,16 +64,15 @@ pub type ClientCa = watch::Receiver<String>;
 /// The address cannot be listened on.
 pub async fn serve(server: ServeTls) -> io::Result<()> {
     let address = server.address;
-    serve_with(server, async || listen::bind(address).await, Limits::default(), POLL).await
+    serve_with(server, async || listen::bind(address).await, POLL).await
 }
 
 async fn serve_with(
     server: ServeTls,
     bind: impl AsyncFnOnce() -> io::Result<TcpListener>,
-    limits: Limits,
     poll: Duration,
 ) -> io::Result<()> {
-    let ServeTls { address: _, client_ca, readiness, router, shutdown, tls_dir } = server;
+    let ServeTls { address: _, client_ca, limits, readiness, router, shutdown, tls_dir } = server;
     let condition = readiness.condition(CONDITION);
     let mut identity =
         Identity { client_ca, condition, files: Files::new(tls_dir), not_after: None };

@@ -18,6 +18,7 @@
 //! `local-cluster`'s, else `KUBECONFIG` leads to any other. Neither is an error, said at once.
 
 mod apply;
+mod certificate;
 mod diagnose;
 mod https;
 mod identity;
@@ -40,12 +41,13 @@ use kube::{Client, Config};
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
+pub use certificate::{ClientAuthority, ClientCertificate};
 pub use https::{Answer, Https};
 pub use local::{EtcdEntry, LocalNode, Process};
 pub use namespace::Namespace;
 pub use own::{SEALED, run_alone, run_audited};
 pub use pods::ExecOutput;
-pub use story::{Outcome, run};
+pub use story::{Outcome, run, skip};
 pub use wait::{Observation, wait_for};
 
 use crate::cache::{Cache, ClusterName};

@@ -25,6 +25,9 @@ pub mod node;
 pub mod progress;
 pub mod records;
 pub mod roles;
+pub mod search;
 pub mod watchword;
 
-pub use cluster::{Cluster, LocalNode, Namespace, SEALED, run, run_alone, run_audited, wait_for};
+pub use cluster::{
+    Cluster, LocalNode, Namespace, SEALED, run, run_alone, run_audited, skip, wait_for,
+};

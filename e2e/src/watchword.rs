@@ -62,7 +62,7 @@ impl Cluster {
     ///
     /// The store refuses it.
     pub async fn create_secret(&self, path: &str, value: impl AsRef<[u8]>) -> Result<()> {
-        self.said(&["secret", "create", path, "--file", "-"], value.as_ref()).await.map(drop)
+        self.store_secret("create", path, value.as_ref()).await
     }
 
     /// Gives a secret a new value.
@@ -71,7 +71,15 @@ impl Cluster {
     ///
     /// The store refuses it.
     pub async fn update_secret(&self, path: &str, value: impl AsRef<[u8]>) -> Result<()> {
-        self.said(&["secret", "update", path, "--file", "-"], value.as_ref()).await.map(drop)
+        self.store_secret("update", path, value.as_ref()).await
+    }
+
+    /// The value is remembered, to be searched for when all stories have been told.
+    async fn store_secret(&self, verb: &str, path: &str, value: &[u8]) -> Result<()> {
+        if let Some(node) = self.local() {
+            node.remember_value(value)?;
+        }
+        self.said(&["secret", verb, path, "--file", "-"], value).await.map(drop)
     }
 
     /// Deletes a secret.

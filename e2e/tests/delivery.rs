@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Value, json};
 use watchword_crds::names;
 use watchword_e2e::watchword::{LIMIT, task, with_file, with_variable};
-use watchword_e2e::{Cluster, Namespace, run, wait_for};
+use watchword_e2e::{Cluster, Namespace, run, skip, wait_for};
 
 #[test]
 fn an_init_container_delivers_the_agent() {
@@ -34,7 +34,7 @@ fn an_image_volume_delivers_the_agent_and_variables_need_no_init_container() {
         let version = cluster.client().apiserver_version().await?;
         if minor(&version.minor)? < 36 {
             // Not a failure: older nodes need a feature gate or a newer containerd.
-            eprintln!("skipped: Kubernetes 1.{} has no image volumes by default", version.minor);
+            skip(&format!("Kubernetes 1.{} has no image volumes by default", version.minor));
             return Ok(());
         }
         cluster

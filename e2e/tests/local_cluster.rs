@@ -15,11 +15,12 @@ use rustix::process::{Pid, Signal, kill_process};
 use watchword_e2e::cache::Cache;
 use watchword_e2e::node::{self, Layout, Record, UpOptions};
 use watchword_e2e::progress::Progress;
+use watchword_e2e::skip;
 
 #[test]
 fn a_cluster_comes_once_survives_its_starter_and_a_crash_leaves_only_empty_groups() {
     if env::var_os("WATCHWORD_E2E_CLUSTER").is_none() {
-        eprintln!("skipped: the stories do not run on a local cluster");
+        skip("the stories do not run on a local cluster");
         return;
     }
     let name = format!("test-{}", process::id());
@@ -67,7 +68,7 @@ fn a_cluster_comes_once_survives_its_starter_and_a_crash_leaves_only_empty_group
 #[test]
 fn a_cluster_that_a_test_holds_ends_with_the_value() {
     if env::var_os("WATCHWORD_E2E_CLUSTER").is_none() {
-        eprintln!("skipped: the stories do not run on a local cluster");
+        skip("the stories do not run on a local cluster");
         return;
     }
     rustls::crypto::aws_lc_rs::default_provider().install_default().ok();

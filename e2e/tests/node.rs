@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use watchword_e2e::{Cluster, images, run};
+use watchword_e2e::{Cluster, images, run, skip};
 
 #[test]
 fn a_pod_reads_its_memory_volume_and_resolves_a_service() {
@@ -89,7 +89,7 @@ spec:
 fn what_the_node_holds_can_be_searched() {
     run(async |cluster: Cluster| {
         let Some(node) = cluster.local() else {
-            eprintln!("skipped: not a local cluster");
+            skip("not a local cluster");
             return Ok(());
         };
         let namespace = cluster.namespace("search").await?;

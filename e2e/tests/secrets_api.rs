@@ -10,8 +10,8 @@ use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::core::v1::Namespace as NamespaceObject;
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
-use watchword_e2e::cluster::{Answer, Https};
-use watchword_e2e::{Cluster, Namespace, run};
+use watchword_e2e::cluster::{Answer, ClientAuthority, Https};
+use watchword_e2e::{Cluster, Namespace, run, skip};
 
 use document::Document;
 
@@ -71,6 +71,71 @@ fn every_operation_of_the_document_is_answered_as_it_says() {
             .filter(|operation| operation != "seal")
             .collect();
         assert_eq!(answered, described);
+        anyhow::Ok(())
+    });
+}
+
+#[test]
+fn a_client_certificate_of_the_clusters_authority_is_a_user_of_its_groups() {
+    run(async |cluster: Cluster| {
+        let Some(node) = cluster.local() else {
+            skip("only a local cluster gives its authority away");
+            return Ok(());
+        };
+        let namespace = cluster.namespace("certified").await?;
+        let store = cluster.https("store").await?;
+        let n = namespace.name();
+        for name in ["db", "other"] {
+            cluster.create_secret(&namespace.secret(name), "v").await?;
+        }
+        let rules = |name: &str| {
+            json!([{
+                "apiGroups": ["store.watchword.dev"], "resources": ["secrets"],
+                "resourceNames": [namespace.secret(name)], "verbs": ["read"],
+            }])
+        };
+        // Which binds it to the user `reader@<namespace>` too.
+        namespace.account("reader").await?;
+        namespace.grant("reader", &rules("db")).await?;
+        let role = json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role",
+            "metadata": {"name": "group"}, "rules": rules("other"),
+        });
+        let binding = json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding",
+            "metadata": {"name": "group"},
+            "subjects": [
+                {"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": format!("ops-{n}")},
+            ],
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "group"},
+        });
+        for object in [role, binding] {
+            namespace.apply(&object.to_string()).await?;
+        }
+        let authority = ClientAuthority::of(&node)?;
+        let (reader, ops) = (format!("reader@{n}"), format!("ops-{n}"));
+
+        for (user, group, secret, status) in [
+            (reader.as_str(), "others", "db", 200),
+            (&reader, "others", "other", 403),
+            (&reader, &ops, "other", 200),
+            ("nobody", &ops, "other", 200),
+            ("nobody", &ops, "db", 403),
+            ("nobody", "others", "db", 403),
+            // Who is in the group by name only is a user of that name.
+            (&ops, "others", "other", 403),
+        ] {
+            let store = store.by(&authority.issue(user, group)?);
+            let path = format!("/secrets/v1/secret/default/{}", namespace.secret(secret));
+            let answer = store.send("GET", &path, &[], b"").await?;
+            let row = format!("{user} of {group} reads {secret}: {}", answer.text());
+            assert_eq!(answer.status, status, "{row}");
+        }
+        let path = format!("/secrets/v1/secret/default/{}", namespace.secret("db"));
+        let posing = store.by(&ClientAuthority::posing()?.issue(&reader, "system:masters")?);
+        assert!(posing.send("GET", &path, &[], b"").await.is_err(), "it has an answer");
+        let without = store.send("GET", &path, &[], b"").await?;
+        assert_eq!(without.status, 401, "{}", without.text());
         anyhow::Ok(())
     });
 }

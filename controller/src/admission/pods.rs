@@ -120,6 +120,7 @@ mod tests {
     use arc_swap::ArcSwapOption;
     use kube::runtime::reflector::{self, Store};
     use kube::runtime::watcher::Event;
+    use prometheus_client::metrics::family::Family;
     use serde_json::{Value, json};
     use watchword_core::injection::{AgentSource, Delivery, Settings};
     use watchword_crds::TaskDefinition;
@@ -193,7 +194,8 @@ mod tests {
         };
         let (ca_bundle, store_url) = (String::new(), String::new());
         let settings = Settings { agent, ca_bundle, store_url };
-        Reviewer { caches, settings: ArcSwapOption::from(Some(Arc::new(settings))) }
+        let settings = ArcSwapOption::from(Some(Arc::new(settings)));
+        Reviewer { caches, reviews: Family::default(), settings }
     }
 
     fn store<K>(objects: impl IntoIterator<Item = K>) -> Store<K>

@@ -3,7 +3,8 @@
 //! A token is believed when the API server says so: it checks signature, expiry, audience and that
 //! the bound pod still exists. The audience separates the endpoints: a container's token
 //! (`watchword:<container>`) is good for `/v1/resolve` only, the controller's for `/v1/check` only,
-//! and a person's is neither.
+//! and a person's is neither. A token that does not even say that it has the audience is refused
+//! without a question, and one address asks only so many in vain ([`super::throttle`]).
 //!
 //! Who a person is is remembered for a few seconds, by the hash of the token: a person who is removed
 //! from the cluster is so much longer known. Who a container is is asked each time.
@@ -14,6 +15,8 @@ use std::time::{Duration, Instant};
 
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec, UserInfo};
 use kube::Client;
 use kube::api::{Api, PostParams};
@@ -58,18 +61,23 @@ impl People {
     }
 }
 
-/// The container that a token was mounted in.
+/// The container that the token of a request was mounted in.
 ///
 /// # Errors
 ///
 /// `Unauthenticated` when the API server does not vouch for the token as one of this container of
-/// a pod; `Unavailable` when it cannot be asked.
+/// a pod; `TooManyRequests` after too many of this address for which it did not; `Unavailable` when
+/// it cannot be asked.
 pub(super) async fn container(
-    client: &Client,
-    token: &str,
+    service: &Service,
+    request: &Parts,
     container: &str,
 ) -> Result<Claim, Failure> {
-    let pod = bound_pod(client, token, audience(container)).await?;
+    let pod = async {
+        let token = token(&request.headers)?;
+        bound_pod(&service.client, token, audience(container)).await
+    };
+    let pod = service.throttle.review(address(request), pod).await?;
     Ok(Claim {
         namespace: pod.namespace,
         pod: pod.pod,
@@ -83,13 +91,16 @@ pub(super) async fn container(
 ///
 /// # Errors
 ///
-/// As for [`container`].
+/// As for [`container`], but for `TooManyRequests`.
 pub(super) async fn peer(client: &Client, token: &str) -> Result<PeerClaim, Failure> {
     bound_pod(client, token, PEER_AUDIENCE.to_owned()).await
 }
 
 /// The pod that a token is bound to.
 async fn bound_pod(client: &Client, token: &str, audience: String) -> Result<PeerClaim, Failure> {
+    if !is_meant(token, &audience) {
+        return Err(refused());
+    }
     let user = review(client, token, Some(audience)).await?.ok_or_else(refused)?;
     let account = user.username.unwrap_or_default();
     let (namespace, service_account) = account
@@ -110,19 +121,60 @@ async fn bound_pod(client: &Client, token: &str, audience: String) -> Result<Pee
     })
 }
 
-/// Lets only the controller pass, whose service account is `account`.
+/// Lets only the controller pass.
 ///
 /// # Errors
 ///
 /// As for [`container`]; `Denied` for anyone else.
-pub(super) async fn controller(client: &Client, token: &str, account: &str) -> Result<(), Failure> {
-    let audience = Some(CHECK_AUDIENCE.to_owned());
-    let user = review(client, token, audience).await?.ok_or_else(refused)?;
-    if user.username.as_deref() == Some(account) {
+pub(super) async fn controller(service: &Service, request: &Parts) -> Result<(), Failure> {
+    let user = async {
+        let token = token(&request.headers)?;
+        if !is_meant(token, CHECK_AUDIENCE) {
+            return Err(refused());
+        }
+        let audience = Some(CHECK_AUDIENCE.to_owned());
+        review(&service.client, token, audience).await?.ok_or_else(refused)
+    };
+    let user = service.throttle.review(address(request), user).await?;
+    if user.username.as_ref() == Some(&service.controller) {
         Ok(())
     } else {
         Err(Failure::new(ErrorCode::Denied, "only Watchword's controller may ask this"))
     }
+}
+
+/// Whether a token says of itself that it has the audience. Nothing of it is verified, and nothing
+/// is believed: what does not say so need not be shown to the API server, which makes no token for
+/// an audience that is not a JWT.
+fn is_meant(token: &str, audience: &str) -> bool {
+    #[derive(Deserialize)]
+    struct Payload {
+        aud: Audiences,
+    }
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Audiences {
+        Many(Vec<String>),
+        One(String),
+    }
+    let mut parts = token.split('.');
+    let (Some(_), Some(payload), Some(_), None) =
+        (parts.next(), parts.next(), parts.next(), parts.next())
+    else {
+        return false;
+    };
+    let payload = URL_SAFE_NO_PAD.decode(payload).ok();
+    let payload = payload.and_then(|json| serde_json::from_slice::<Payload>(&json).ok());
+    match payload.map(|payload| payload.aud) {
+        None => false,
+        Some(Audiences::Many(all)) => all.iter().any(|one| one == audience),
+        Some(Audiences::One(one)) => one == audience,
+    }
+}
+
+/// Where a request comes from.
+fn address(request: &Parts) -> Option<Source> {
+    request.extensions.get::<Peer>().map(|peer| Source::address(peer.0.ip()))
 }
 
 /// The person who sent a request, by bearer token or client certificate. Who cannot say who they
@@ -144,19 +196,13 @@ pub(super) async fn person(
     {
         return Ok(Arc::new(certified(identity)));
     }
-    let address = request.extensions.get::<Peer>().map(|peer| Source::address(peer.0.ip()));
+    let address = address(request);
     let person = remembered(service, &request.headers, address).await;
-    match &person {
-        Err(failure) if failure.code == ErrorCode::Unauthenticated => {
-            if let Some(address) = address {
-                service.throttle.spend(address, Instant::now());
-            }
-            service.record_stranger(event, None, failure)?;
+    if let Err(failure) = &person {
+        if let (ErrorCode::Unauthenticated, Some(address)) = (failure.code, address) {
+            service.throttle.spend(address, Instant::now());
         }
-        // One line for each would be a flood: they are counted in the next line.
-        Err(failure) if failure.code == ErrorCode::TooManyRequests => {}
-        Err(failure) => service.record_stranger(event, None, failure)?,
-        Ok(_) => {}
+        service.record_stranger(event, None, failure)?;
     }
     person
 }
@@ -303,5 +349,35 @@ mod tests {
         headers.insert(header::AUTHORIZATION, HeaderValue::from_str(value).unwrap());
 
         assert_eq!(token(&headers).ok(), expected);
+    }
+
+    #[rstest]
+    #[case(r#"{"aud":["watchword:web"],"sub":"x"}"#, true)]
+    #[case(r#"{"aud":["other","watchword:web"]}"#, true)]
+    #[case(r#"{"aud":"watchword:web"}"#, true)]
+    #[case(r#"{"aud":["watchword:web2"]}"#, false)]
+    #[case(r#"{"aud":[]}"#, false)]
+    #[case(r#"{"aud":{"watchword:web":1}}"#, false)]
+    #[case(r#"{"sub":"watchword:web"}"#, false)]
+    #[case("watchword:web", false)]
+    fn a_token_is_reviewed_only_if_it_says_that_it_has_the_audience(
+        #[case] payload: &str,
+        #[case] expected: bool,
+    ) {
+        let jwt = format!("e30.{}.c2lnbmF0dXJl", URL_SAFE_NO_PAD.encode(payload));
+
+        assert_eq!(is_meant(&jwt, "watchword:web"), expected);
+    }
+
+    #[rstest]
+    #[case("")]
+    #[case("opaque")]
+    #[case("e30..c2ln")]
+    #[case("e30.!.c2ln")]
+    #[case("e30.eyJhdWQiOiJ3In0")]
+    #[case("e30.eyJhdWQiOiJ3In0.c2ln.c2ln")]
+    fn what_is_no_jwt_is_not_reviewed(#[case] token: &str) {
+        assert!(!is_meant(token, "w"));
+        assert!(is_meant("e30.eyJhdWQiOiJ3In0.c2ln", "w"));
     }
 }

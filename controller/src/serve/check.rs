@@ -8,7 +8,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
-use axum::http::HeaderMap;
+use axum::http::request::Parts;
 use kube::api::Api;
 use watchword_core::reference::pick;
 use watchword_core::revision;
@@ -31,10 +31,10 @@ use super::{Service, authenticate};
 /// Whoever asks is not the controller, or the revision cannot be had.
 pub(super) async fn check(
     State(service): State<Arc<Service>>,
-    headers: HeaderMap,
+    request: Parts,
     body: Bytes,
 ) -> Result<Json<CheckAnswer>, Failure> {
-    if let Err(failure) = authorize(&service, &headers).await {
+    if let Err(failure) = authenticate::controller(&service, &request).await {
         service.record_stranger(Event::Check, None, &failure)?;
         return Err(failure);
     }
@@ -59,11 +59,6 @@ pub(super) async fn check(
         return Err(Failure::new(ErrorCode::Sealed, "the store is sealed"));
     }
     Ok(Json(CheckAnswer { references: references(&service, &namespace, &revision.spec).await }))
-}
-
-async fn authorize(service: &Service, headers: &HeaderMap) -> Result<(), Failure> {
-    let token = authenticate::token(headers)?;
-    authenticate::controller(&service.client, token, &service.controller).await
 }
 
 async fn references(

@@ -28,6 +28,8 @@ use crate::args::PeerArgs;
 
 mod admit;
 pub(super) mod channel;
+#[cfg(fuzzing)]
+pub(super) mod fuzzing;
 mod handover;
 
 pub(super) use self::admit::PeerClaim;

@@ -6,10 +6,11 @@
 //! and nothing leaves before the audit log has it.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::body::Bytes;
 use axum::extract::State;
-use axum::http::HeaderMap;
+use axum::http::request::Parts;
 use axum::response::Response;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -30,6 +31,7 @@ use super::evidence::{self, FetchError};
 use super::failure::Failure;
 use super::lineage::Tenant;
 use super::permit::Permit;
+use super::throttle::Source;
 use super::{Service, authenticate, detached};
 
 /// Answers one container.
@@ -39,38 +41,37 @@ use super::{Service, authenticate, detached};
 /// What the agent is told: final where asking again is useless.
 pub(super) async fn resolve(
     State(service): State<Arc<Service>>,
-    headers: HeaderMap,
+    request: Parts,
     body: Bytes,
 ) -> Result<Response, Failure> {
-    detached(answer_container(service, headers, body)).await
+    detached(answer_container(service, request, body)).await
 }
 
 async fn answer_container(
     service: Arc<Service>,
-    headers: HeaderMap,
+    parts: Parts,
     body: Bytes,
 ) -> Result<Response, Failure> {
     let request = parse(&body)?;
-    let claim = match claim(&service, &headers, &request.container).await {
+    let claim = match authenticate::container(&service, &parts, &request.container).await {
         Ok(claim) => claim,
         Err(failure) => {
             service.record_stranger(Event::Resolve, Some(&request.container), &failure)?;
             return Err(failure);
         }
     };
+    // A pod that is refused again and again has no line for each time, nor a look at the cluster.
+    let pod = Source::pod(&claim.pod_uid);
+    service.throttle.check(pod, Instant::now())?;
     match release(&service, &claim, &request.want).await {
         Ok(response) => Ok(response),
         Err(failure) => {
+            service.throttle.spend(pod, Instant::now());
             let path = failure.reference.as_deref();
             record(&service, &claim, path, None, Some(&failure))?;
             Err(failure)
         }
     }
-}
-
-async fn claim(service: &Service, headers: &HeaderMap, container: &str) -> Result<Claim, Failure> {
-    let token = authenticate::token(headers)?;
-    authenticate::container(&service.client, token, container).await
 }
 
 fn parse(body: &[u8]) -> Result<ResolveRequest, Failure> {
@@ -232,9 +233,11 @@ fn record(
     failure: Option<&Failure>,
 ) -> Result<(), Failure> {
     let decision = failure.map_or(Decision::Allowed, audit::decision);
-    let cause = failure.map(audit::cause);
     let Claim { namespace, pod, pod_uid, service_account, container } = claim;
     let subject = Subject::Container { namespace, pod, uid: pod_uid, container, service_account };
-    let entry = Entry { event: Event::Resolve, decision, subject, path, version, cause };
-    service.record(&entry)
+    let entry = Entry { event: Event::Resolve, decision, subject, path, version, cause: None };
+    match failure {
+        None => service.record(&entry),
+        Some(failure) => service.record_failure(entry, failure),
+    }
 }

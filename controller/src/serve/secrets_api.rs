@@ -27,7 +27,7 @@ use super::Service;
 mod archives;
 mod condition;
 #[cfg(fuzzing)]
-pub mod fuzzing;
+pub(super) mod fuzzing;
 mod openapi;
 mod operation;
 mod query;

@@ -1,7 +1,8 @@
 //! How often somebody may be refused: beyond it, they are told to wait and nobody is asked.
 //!
-//! Two things are counted, each in a bucket that refills with time: tokens that nobody vouches for,
-//! by the address that they come from, and denials, by the user who was denied. What succeeds costs
+//! Three things are counted, each in a bucket that refills with time: tokens that nobody vouches for,
+//! of people, containers and the controller alike, by the address that they come from; denials, by
+//! the user who was denied; and answers without secrets, by the pod that asked. What succeeds costs
 //! nothing. So guessing tokens or paths is slow, and a flood of refusals does not become a flood of
 //! questions to the API server or of lines in the audit log: those that were left out are counted
 //! in the next line.
@@ -10,7 +11,7 @@
 //! has been recognised a moment ago is not held up by it.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -19,6 +20,7 @@ use sha2::{Digest, Sha256};
 use watchword_protocol::ErrorCode;
 
 use super::failure::Failure;
+use crate::listen::host;
 
 /// The buckets of everybody who was refused lately.
 pub(super) struct Throttle {
@@ -34,6 +36,8 @@ pub(super) enum Source {
     Address(IpAddr),
     /// Those for whom there is no room of their own.
     Others,
+    /// A pod, as the SHA-256 of its uid.
+    Pod([u8; 32]),
     /// Nobody in particular: lines in the audit log about people who are not known.
     Strangers,
     /// A user, as the SHA-256 of the name.
@@ -43,13 +47,12 @@ pub(super) enum Source {
 impl Source {
     /// The bucket of an address.
     pub(super) fn address(address: IpAddr) -> Self {
-        Self::Address(match address.to_canonical() {
-            IpAddr::V6(address) => {
-                let [a, b, c, d, ..] = address.segments();
-                Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
-            }
-            address => address,
-        })
+        Self::Address(host(address))
+    }
+
+    /// The bucket of a pod.
+    pub(super) fn pod(uid: &str) -> Self {
+        Self::Pod(Sha256::digest(uid).into())
     }
 
     /// The bucket of a user.
@@ -108,6 +111,26 @@ impl Throttle {
         };
         let bucket = buckets.entry(source).or_insert(Bucket { left: BURST, since: now });
         *bucket = Bucket { left: (bucket.left_at(now) - 1.0).max(0.0), since: now };
+    }
+
+    /// What `review` finds of a token that comes from `address`, unless too many that came from there
+    /// were refused lately: then it is not even begun.
+    ///
+    /// # Errors
+    ///
+    /// Those of `review`, and of [`Throttle::check`].
+    pub(super) async fn review<T>(
+        &self,
+        address: Option<Source>,
+        review: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
+        let Some(address) = address else { return review.await };
+        self.check(address, Instant::now())?;
+        review.await.inspect_err(|failure| {
+            if failure.code == ErrorCode::Unauthenticated {
+                self.spend(address, Instant::now());
+            }
+        })
     }
 
     /// How many refusals no audit line has told of; from now on they count as told.
@@ -187,6 +210,40 @@ mod tests {
 
         assert_eq!(throttle.take_unwritten(), 3);
         assert_eq!(throttle.take_unwritten(), 0);
+    }
+
+    #[tokio::test]
+    async fn nobody_is_asked_about_the_tokens_of_an_address_that_showed_too_many_bad_ones() {
+        let throttle = Throttle::new();
+        let [bad, good] = [1, 2].map(|host| Some(Source::address(IpAddr::from([10, 0, 0, host]))));
+        let refused = || Failure::new(ErrorCode::Unauthenticated, "unknown");
+        let mut asked = 0;
+
+        for _ in 0..1000 {
+            let review = async {
+                asked += 1;
+                Err::<(), _>(refused())
+            };
+            throttle.review(bad, review).await.unwrap_err();
+        }
+
+        assert!(asked < 500, "{asked}");
+        let told = throttle.review(bad, async { Ok(()) }).await.unwrap_err();
+        assert_eq!(told.code, ErrorCode::TooManyRequests);
+        assert!(throttle.review(good, async { Ok(()) }).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_review_that_cannot_be_had_and_one_that_succeeds_cost_nothing() {
+        let throttle = Throttle::new();
+        let address = Some(Source::address(IpAddr::from([10, 0, 0, 1])));
+
+        for _ in 0..1000 {
+            let away = async { Err::<(), _>(Failure::new(ErrorCode::Unavailable, "away")) };
+            let refused = throttle.review(address, away).await.unwrap_err();
+            assert_eq!(refused.code, ErrorCode::Unavailable);
+            assert!(throttle.review(address, async { Ok(()) }).await.is_ok());
+        }
     }
 
     #[test]

@@ -16,7 +16,7 @@ use rustls::{
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
     sync::watch,
     task::JoinHandle,
     time::{Instant, timeout},
@@ -56,18 +56,30 @@ impl Server {
         let server = ServeTls {
             address,
             client_ca,
+            limits,
             readiness: readiness.clone(),
             router: router(),
             shutdown,
             tls_dir: directory.path().to_owned(),
         };
         let poll = Duration::from_millis(20);
-        let task = tokio::spawn(serve_with(server, async || Ok(listener), limits, poll));
+        let task = tokio::spawn(serve_with(server, async || Ok(listener), poll));
         Self { address, authority, directory, readiness, task, trigger }
     }
 
     async fn connect(&self, config: ClientConfig) -> io::Result<TlsStream<TcpStream>> {
-        let stream = TcpStream::connect(self.address).await?;
+        self.connect_from(1, config).await
+    }
+
+    /// Connects from 127.0.0.`host`: all of that network is this machine.
+    async fn connect_from(
+        &self,
+        host: u8,
+        config: ClientConfig,
+    ) -> io::Result<TlsStream<TcpStream>> {
+        let socket = TcpSocket::new_v4()?;
+        socket.bind(([127, 0, 0, host], 0).into())?;
+        let stream = socket.connect(self.address).await?;
         let name = ServerName::try_from(NAME).unwrap();
         TlsConnector::from(Arc::new(config)).connect(name, stream).await
     }
@@ -96,6 +108,13 @@ fn router() -> Router {
     Router::new()
         .route("/", get(async || "hello"))
         .route("/echo", post(async |body: Bytes| body))
+        .route(
+            "/digest",
+            post(async |body: Bytes| {
+                time::sleep(Duration::from_millis(600)).await;
+                body
+            }),
+        )
         .route("/slow", get(async || time::sleep(Duration::from_millis(600)).await))
         .route(
             "/patient",
@@ -159,6 +178,8 @@ fn limits() -> Limits {
 async fn ask(stream: &mut TlsStream<TcpStream>, path: &str) -> String {
     let request = format!("GET {path} HTTP/1.1\r\nhost: {NAME}\r\nconnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
+    // What the socket did not take at once waits for this.
+    stream.flush().await.unwrap();
     let mut answer = Vec::new();
     let _ = stream.read_to_end(&mut answer).await;
     String::from_utf8(answer).unwrap()
@@ -209,6 +230,7 @@ async fn a_server_without_a_certificate_is_not_ready_and_waits_for_one() {
     let server = ServeTls {
         address,
         client_ca: None,
+        limits: Limits::default(),
         readiness: readiness.clone(),
         router,
         shutdown,
@@ -216,7 +238,7 @@ async fn a_server_without_a_certificate_is_not_ready_and_waits_for_one() {
     };
     let bind = async move || listen::bind(address).await;
     let poll = Duration::from_millis(20);
-    let task = tokio::spawn(serve_with(server, bind, Limits::default(), poll));
+    let task = tokio::spawn(serve_with(server, bind, poll));
     time::sleep(Duration::from_millis(60)).await;
     assert!(readiness.unmet()[0].1.contains("tls.crt"), "{:?}", readiness.unmet());
 
@@ -483,6 +505,77 @@ async fn connections_beyond_the_limit_wait_until_one_ends() {
 
     let mut third = server.connect(server.client()).await.unwrap();
     assert!(ask(&mut third, "/").await.ends_with("hello"));
+}
+
+#[tokio::test]
+async fn a_host_that_dribbles_as_much_as_it_can_is_in_nobodys_way_but_its_own() {
+    let long = Duration::from_secs(30);
+    let limits = Limits { requests: 16, request: long, body: long, ..limits() };
+    let server = Server::start(limits, None).await;
+    let head = format!("POST /echo HTTP/1.1\r\nhost: {NAME}\r\ncontent-length: 1000\r\n\r\nx");
+    let mut held = Vec::new();
+    for _ in 0..32 {
+        let mut stream = server.connect_from(2, server.client()).await.unwrap();
+        stream.write_all(head.as_bytes()).await.unwrap();
+        held.push(stream);
+    }
+    time::sleep(Duration::from_millis(50)).await;
+
+    let mut other = server.connect(server.client()).await.unwrap();
+    let answer = timeout(Duration::from_secs(2), ask(&mut other, "/")).await.unwrap();
+    let mut own = server.connect_from(2, server.client()).await.unwrap();
+    let waits = timeout(Duration::from_millis(200), ask(&mut own, "/")).await;
+
+    assert!(answer.ends_with("hello"), "{answer:?}");
+    assert!(waits.is_err(), "its own waited for nothing: {waits:?}");
+}
+
+#[tokio::test]
+async fn a_full_house_of_one_host_is_answered_to_the_last() {
+    let server = Server::start(Limits::default(), None).await;
+    let requests = (0..60).map(async |_| {
+        let mut stream = server.connect(server.client()).await.unwrap();
+        ask(&mut stream, "/").await
+    });
+
+    let answers = futures::future::join_all(requests).await;
+
+    let others: Vec<_> = answers.iter().filter(|answer| !answer.ends_with("hello")).collect();
+    assert!(others.is_empty(), "{others:?}");
+}
+
+#[tokio::test]
+async fn a_host_has_an_eighth_of_the_connections() {
+    let server = Server::start(Limits { connections: 16, ..limits() }, None).await;
+    let held = [
+        server.connect_from(2, server.client()).await.unwrap(),
+        server.connect_from(2, server.client()).await.unwrap(),
+    ];
+
+    let third = timeout(Duration::from_secs(2), server.connect_from(2, server.client())).await;
+    let mut other = server.connect(server.client()).await.unwrap();
+
+    assert!(third.unwrap().is_err(), "a third connection of one host was accepted");
+    assert!(ask(&mut other, "/").await.ends_with("hello"));
+    drop(held);
+}
+
+#[tokio::test]
+async fn a_body_has_a_limit_of_its_own_that_ends_with_it() {
+    let (body, request) = (Duration::from_millis(200), Duration::from_secs(5));
+    let server = Server::start(Limits { body, request, ..limits() }, None).await;
+    let head = format!("POST /digest HTTP/1.1\r\nhost: {NAME}\r\ncontent-length: 4\r\n\r\n");
+    let mut whole = server.connect(server.client()).await.unwrap();
+    whole.write_all(format!("{head}body").as_bytes()).await.unwrap();
+    let mut half = server.connect(server.client()).await.unwrap();
+    half.write_all(format!("{head}bo").as_bytes()).await.unwrap();
+
+    let (elapsed, refused) = closed(&mut half).await;
+    let (_, answered) = closed(&mut whole).await;
+
+    assert!(refused.starts_with("HTTP/1.1 408 "), "{refused:?}");
+    assert!(elapsed < Duration::from_secs(2), "{elapsed:?}");
+    assert!(answered.starts_with("HTTP/1.1 200 ") && answered.ends_with("body"), "{answered:?}");
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service};
 use kube::api::ListParams;
 use kube::{Api, ResourceExt};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -19,7 +19,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use watchword_crds::names;
 
-use super::{Access, Cluster};
+use super::{Access, ClientCertificate, Cluster};
 
 /// One of Watchword's own services, spoken to from outside any pod.
 #[derive(Clone, Debug)]
@@ -27,6 +27,8 @@ pub struct Https {
     cluster: Cluster,
     /// Where it is, if not behind its Service.
     address: Option<(String, u16)>,
+    /// Whom the client shows itself as.
+    certificate: Option<ClientCertificate>,
     /// `store` or `webhook`.
     role: String,
     roots: Arc<RootCertStore>,
@@ -83,6 +85,7 @@ impl Cluster {
         Ok(Https {
             cluster: self.clone(),
             address: None,
+            certificate: None,
             role: role.to_owned(),
             roots: Arc::new(roots),
         })
@@ -95,6 +98,12 @@ impl Https {
     #[must_use]
     pub fn at(&self, address: &str, port: u16) -> Self {
         Self { address: Some((address.to_owned(), port)), ..self.clone() }
+    }
+
+    /// The same role, asked by somebody with this certificate.
+    #[must_use]
+    pub fn by(&self, certificate: &ClientCertificate) -> Self {
+        Self { certificate: Some(certificate.clone()), ..self.clone() }
     }
 
     /// A plain connection, before any handshake.
@@ -135,9 +144,14 @@ impl Https {
     ///
     /// If nobody listens, or the certificate is not the service's.
     pub async fn handshake(&self) -> Result<TlsStream<Box<dyn Stream>>> {
-        let config = ClientConfig::builder()
-            .with_root_certificates(Arc::clone(&self.roots))
-            .with_no_client_auth();
+        let config = ClientConfig::builder().with_root_certificates(Arc::clone(&self.roots));
+        let config = match &self.certificate {
+            None => config.with_no_client_auth(),
+            Some(ClientCertificate { certificate, key }) => config.with_client_auth_cert(
+                vec![CertificateDer::from_pem_slice(certificate.as_bytes())?],
+                PrivateKeyDer::from_pem_slice(key.as_bytes())?,
+            )?,
+        };
         let name = format!("watchword-{}.{}.svc", self.role, names::NAMESPACE);
         let name = ServerName::try_from(name).context("a broken name")?;
         let connector = TlsConnector::from(Arc::new(config));

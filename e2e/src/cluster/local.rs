@@ -2,6 +2,7 @@
 //!
 //! These are for stories that search for values where none may be.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
@@ -59,6 +60,48 @@ impl LocalNode {
         self.layout.logs()
     }
 
+    /// The keys of the cluster: `ca.crt`, `ca.key` and those of the daemons.
+    pub(super) fn keys(&self) -> PathBuf {
+        self.layout.keys()
+    }
+
+    /// Keeps a secret's value, if it can be told from what else there is, beside the cluster's
+    /// logs: for [`LocalNode::stored_values`].
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be written.
+    pub fn remember_value(&self, value: &[u8]) -> Result<()> {
+        if !is_telling(value) {
+            return Ok(());
+        }
+        let path = self.values();
+        // One write: other stories write there too.
+        let line = [value, b"\n"].concat();
+        let file = fs::OpenOptions::new().append(true).create(true).open(&path);
+        file.and_then(|mut file| file.write_all(&line))
+            .with_context(|| format!("cannot write `{}`", path.display()))
+    }
+
+    /// The values of all secrets that stories have stored so far, each once; short ones and such
+    /// as may stand anywhere excepted.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be read.
+    pub fn stored_values(&self) -> Result<BTreeSet<String>> {
+        let path = self.values();
+        match fs::read_to_string(&path) {
+            Ok(text) => Ok(text.lines().map(str::to_owned).collect()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(BTreeSet::new()),
+            Err(error) => Err(error).with_context(|| format!("cannot read `{}`", path.display())),
+        }
+    }
+
+    fn values(&self) -> PathBuf {
+        self.layout.state().join("values-of-stories")
+    }
+
     /// Everything that etcd has below a prefix; all of it if that is empty. Call it in a story,
     /// whose threads are in the node's network.
     ///
@@ -112,6 +155,8 @@ impl LocalNode {
         for folder in [self.layout.state().to_owned(), root.join("run"), root.join("var/log")] {
             list(&folder, &mut files);
         }
+        // What is searched for stands there.
+        files.retain(|file| *file != self.values());
         grep(patterns.path(), &files)
     }
 
@@ -190,6 +235,14 @@ impl LocalNode {
             })
             .collect())
     }
+}
+
+/// Whether a value is found only where it came to: no words, no padding, and some length.
+fn is_telling(value: &[u8]) -> bool {
+    let letters: BTreeSet<u8> = value.iter().copied().collect();
+    (12..=1024).contains(&value.len())
+        && value.iter().all(u8::is_ascii_graphic)
+        && letters.len() >= 6
 }
 
 /// The regular files below a folder, without leaving its file system.
@@ -291,6 +344,14 @@ mod tests {
     fn the_end_of_a_range_follows_the_prefix() {
         assert_eq!(range_end("/registry/"), b"/registry0");
         assert_eq!(range_end(""), [0]);
+    }
+
+    #[test]
+    fn what_is_short_or_may_stand_anywhere_is_not_remembered() {
+        for value in ["gold", "xxxxxxxxxxxxxxxx", "the first version", "\u{e9}toile-du-nord"] {
+            assert!(!is_telling(value.as_bytes()), "{value}");
+        }
+        assert!(is_telling(b"s3cret-value"));
     }
 
     #[test]

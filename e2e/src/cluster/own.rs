@@ -13,7 +13,7 @@ use std::{env, thread};
 use anyhow::{Context, Result, bail};
 use rustls::crypto::aws_lc_rs;
 
-use super::story::{finish, tell};
+use super::story::{finish, of_test, skip, tell};
 use super::{Access, Cluster, Outcome};
 use crate::cache::Cache;
 use crate::images::{self, WatchwordPrograms};
@@ -58,13 +58,11 @@ where
     O: Outcome,
 {
     if env::var_os("WATCHWORD_E2E_CLUSTER").is_none() {
-        eprintln!("skipped: the stories do not run on a local cluster");
-        return;
+        return skip("the stories do not run on a local cluster");
     }
     aws_lc_rs::default_provider().install_default().ok();
     finish(thread::scope(|scope| {
-        let thread = thread::Builder::new().name("story".to_owned());
-        match thread.spawn_scoped(scope, move || alone(story_name, overlay, audit, story)) {
+        match of_test().spawn_scoped(scope, move || alone(story_name, overlay, audit, story)) {
             Ok(thread) => thread.join(),
             Err(error) => Ok(Err(error.into())),
         }

@@ -1,7 +1,9 @@
 //! Running a story on the cluster that the environment names.
 
+use std::fs::OpenOptions;
+use std::io::Write;
 use std::panic::{self, AssertUnwindSafe};
-use std::thread;
+use std::{env, thread};
 
 use anyhow::{Context, Result};
 use rustls::crypto::aws_lc_rs;
@@ -28,12 +30,32 @@ where
     // Only the first of a test binary succeeds.
     aws_lc_rs::default_provider().install_default().ok();
     finish(thread::scope(|scope| {
-        let thread = thread::Builder::new().name("story".to_owned());
-        match thread.spawn_scoped(scope, move || tell(Access::from_env()?, story)) {
+        match of_test().spawn_scoped(scope, move || tell(Access::from_env()?, story)) {
             Ok(thread) => thread.join(),
             Err(error) => Ok(Err(error.into())),
         }
     }));
+}
+
+/// Says that the story that is told here is skipped, and why: on standard error, which the runner
+/// shows of failed tests only, and as a line of the file that `WATCHWORD_E2E_SKIPPED` names. To the
+/// runner it has passed.
+pub fn skip(why: &str) {
+    let name = thread::current().name().unwrap_or("a story").to_owned();
+    eprintln!("skipped: {name}: {why}");
+    let Some(file) = env::var_os("WATCHWORD_E2E_SKIPPED") else { return };
+    // One write: other stories write there too.
+    let line = format!("{name}: {why}\n");
+    let written = OpenOptions::new().append(true).create(true).open(&file);
+    if let Err(error) = written.and_then(|mut file| file.write_all(line.as_bytes())) {
+        eprintln!("cannot write `{}`: {error}", file.display());
+    }
+}
+
+/// A thread with the name of this one, which is the test's.
+pub(super) fn of_test() -> thread::Builder {
+    let thread = thread::current();
+    thread::Builder::new().name(thread.name().unwrap_or("story").to_owned())
 }
 
 /// Lets a test fail as its story did, on a thread of its own.

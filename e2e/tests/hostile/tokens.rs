@@ -101,3 +101,50 @@ fn a_token_is_worth_nothing_from_the_moment_its_pod_is_deleted() {
         anyhow::Ok(())
     });
 }
+
+#[test]
+fn a_pod_that_is_refused_again_and_again_waits_and_does_not_flood_the_audit_log() {
+    run(async |cluster: Cluster| {
+        let namespace = cluster.namespace("again").await?;
+        let store = cluster.https("store").await?;
+        let pod = running_web(&namespace).await?;
+        let of_dead = token(&namespace, &pod, "web").await?;
+        let pods: Api<Pod> = namespace.api();
+        let patch = json!({"metadata": {"finalizers": [FINALIZER]}});
+        pods.patch(&pod, &PatchParams::default(), &Patch::Merge(&patch)).await?;
+        pods.delete(&pod, &DeleteParams::default()).await?;
+
+        // Each replica counts for itself.
+        let mut asked = 0;
+        let told = loop {
+            anyhow::ensure!(asked < 2000, "it was refused for ever");
+            let requests = (0..10).map(|_| resolve(&store, &of_dead, "web"));
+            let answers = futures::future::try_join_all(requests).await?;
+            asked += answers.len();
+            if let Some(told) = answers.iter().find(|answer| answer.status == 429) {
+                break told.clone();
+            }
+            assert!(answers.iter().all(|answer| answer.status == 403), "{answers:?}");
+        };
+
+        assert_eq!(code(&told), "too_many_requests");
+        assert!(told.header("Retry-After").is_some(), "{:?}", told.headers);
+        // Another pod of the same definition, at the same address, is served as before.
+        let other = wait_for("the next pod", LIMIT, async || {
+            let other = namespace.running_pod("web").await?;
+            anyhow::ensure!(other != pod, "it is the old one");
+            Ok(other)
+        })
+        .await?;
+        let of_other = token(&namespace, &other, "web").await?;
+        assert_eq!(values(&resolve(&store, &of_other, "web").await?), ["value"]);
+        let lines = cluster.audit().await?;
+        let of_pod =
+            lines.iter().filter(|line| line["subject"]["container"]["pod"] == *pod).count();
+        assert!(of_pod < asked, "{of_pod} lines of {asked} requests");
+
+        let patch = json!({"metadata": {"finalizers": null}});
+        pods.patch(&pod, &PatchParams::default(), &Patch::Merge(&patch)).await?;
+        anyhow::Ok(())
+    });
+}

@@ -1,5 +1,5 @@
 //! Refusals are limited: for each user who is denied, and for each address that shows tokens which
-//! nobody vouches for. Nobody else waits for that, nor is the log flooded.
+//! nobody vouches for, as a person's, a container's or the controller's. Nobody else waits for that, nor is the log flooded.
 
 use std::time::{Duration, Instant};
 
@@ -26,7 +26,7 @@ pub(crate) async fn are_each_ones_own(cluster: &Cluster, keeper: &Keeper) -> Res
     }
     let [greedy, modest, late] = tokens.as_slice() else { anyhow::bail!("three tokens") };
 
-    let sent = until_told_to_wait(&here, 403, |_| greedy.clone()).await?;
+    let sent = until_told_to_wait(403, async |_| get(&here, greedy).await).await?;
     assert_eq!(get(&here, modest).await?.status, 403, "another user is counted apart");
     assert_eq!(get(&there, greedy).await?.status, 403, "the other replica counts for itself");
     wait_for("waiting to help", LIMIT, async || {
@@ -38,6 +38,16 @@ pub(crate) async fn are_each_ones_own(cluster: &Cluster, keeper: &Keeper) -> Res
 
     whoever_is_known_is_not_held_up_by_strangers(&here, modest).await?;
     assert_eq!(get(&there, "nobody's").await?.status, 401);
+    // The same strangers pose as containers and as the controller: they wait there too.
+    for path in ["/v1/resolve", "/v1/check"] {
+        let body = match path {
+            "/v1/resolve" => json!({"version": 1, "container": "web", "want": ["env"]}),
+            _ => json!({"version": 1, "namespace": namespace.name(), "revision": "x"}),
+        };
+        let ask = async |_| here.ask("POST", path, Some("nobody's"), &body).await;
+        until_told_to_wait(401, ask).await?;
+        assert_eq!(there.ask("POST", path, Some("nobody's"), &body).await?.status, 401);
+    }
     // Who is not known yet waits with the strangers, and not for long.
     wait_for("waiting to help", LIMIT, async || {
         let answer = get(&here, late).await?;
@@ -62,7 +72,8 @@ async fn whoever_is_known_is_not_held_up_by_strangers(store: &Https, user: &str)
     for round in 0..5 {
         let since = Instant::now();
         let before = get(store, user).await?;
-        until_told_to_wait(store, 401, |number| format!("nobody's-{round}-{number}")).await?;
+        let stranger = async |number| get(store, &format!("nobody's-{round}-{number}")).await;
+        until_told_to_wait(401, stranger).await?;
         let after = get(store, user).await?;
         if before.status == 403 && since.elapsed() < Duration::from_secs(9) {
             assert_eq!(after.status, 403, "{}", after.text());
@@ -74,13 +85,12 @@ async fn whoever_is_known_is_not_held_up_by_strangers(store: &Https, user: &str)
 
 /// Asks until the answer is 429; until then it must be `refused`. Returns how often that was.
 async fn until_told_to_wait(
-    store: &Https,
     refused: u16,
-    token: impl Fn(usize) -> String,
+    ask: impl AsyncFn(usize) -> Result<Answer>,
 ) -> Result<usize> {
     for begin in (0..MOST).step_by(AT_ONCE) {
         let numbers = begin..begin + AT_ONCE;
-        let answers = join_all(numbers.map(async |number| get(store, &token(number)).await)).await;
+        let answers = join_all(numbers.map(|number| ask(number))).await;
         let answers = answers.into_iter().collect::<Result<Vec<Answer>>>()?;
         if let Some(told) = answers.iter().find(|answer| answer.status == 429) {
             assert_eq!(told.json()["code"], json!("too_many_requests"), "{}", told.text());

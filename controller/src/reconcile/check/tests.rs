@@ -12,6 +12,7 @@ use tempfile::TempDir;
 use tokio::net::TcpListener;
 
 use super::*;
+use crate::listen::Limits;
 use crate::readiness::Readiness;
 use crate::shutdown::{Shutdown, Trigger};
 use crate::tls::{ServeTls, serve};
@@ -50,6 +51,7 @@ impl Store {
         tokio::spawn(serve(ServeTls {
             address,
             client_ca: None,
+            limits: Limits::default(),
             readiness: Readiness::new(&shutdown),
             router: Router::new().route(CHECK_PATH, post(answer)),
             shutdown,

@@ -25,6 +25,9 @@ use crate::serve::peer::Forwarded;
 use crate::serve::secrets_api::known_store;
 use crate::serve::{Service, detached};
 
+#[cfg(fuzzing)]
+pub(in crate::serve) mod fuzzing;
+
 type Handled = Result<Reply, Failure>;
 
 /// `GET /secrets/v1/seal-status/{store}`: open to everyone whom the cluster knows.
