@@ -59,7 +59,7 @@ use crate::{
     shutdown::{self, Shutdown},
 };
 
-pub use self::shares::{Share, Shares, host};
+pub use self::shares::{Share, Shares};
 
 mod shares;
 

@@ -95,7 +95,7 @@ pub fn mutate(
 ) -> Result<Mutation, Denial> {
     let mut patch = Patch::default();
     strip::strip(&mut pod, &mut patch);
-    let plan = plan(&pod, name, revision)?;
+    let plan = plan(&pod, name, revision, &settings.store_url)?;
     plan.edit(&pod, settings, &mut patch);
     Ok(Mutation { patch, warnings: plan.warnings })
 }

@@ -88,6 +88,8 @@ pub struct Progress {
     pub complete: bool,
     /// Why a Job failed: reason and message.
     pub failed: Option<(String, String)>,
+    /// The `podFailurePolicy` that a Job was made with, which nobody can change.
+    pub failure_policy: Option<Value>,
     /// How many pods a Deployment wants.
     pub replicas: Option<i32>,
     /// Why no pods can be created, where Kubernetes says so.
@@ -276,6 +278,11 @@ fn workload_write(
     if let Some(uid) = &uid {
         // The API server refuses the write when the name stands for another object by now.
         manifest["metadata"]["uid"] = uid.clone().into();
+    }
+    if let Some(job) = existing.filter(|one| one.kind == WorkloadKind::Job) {
+        // It is ours to choose, and no part of the definition: a Job keeps the one that it has, or a
+        // release that chooses another would look like a changed definition, and run it anew.
+        manifest["spec"]["podFailurePolicy"] = json!(job.progress.failure_policy);
     }
     Ok(Some(Write::ApplyWorkload {
         kind: rendered.kind,

@@ -3,7 +3,8 @@
 //! Anyone in the cluster can post here, and 3 MiB of JSON take some twenty times as much once they
 //! are parsed, so few are at a time: all turns together fit into the memory that the role is given.
 //! A body is read before there is a turn for it, into one of a few places, of which one host reads
-//! into one: a client that sends its body letter by letter holds up its own large ones only.
+//! into one: a client that sends its body letter by letter holds up its own large ones only;
+//! it takes as many hosts as there are places to hold up everybody's.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;

@@ -1,12 +1,13 @@
 //! Places of which one host has a few only, so that it cannot take them all.
 //!
-//! A host is an address; of IPv6 it is the network of 64 bits, which is what one host is given. A
-//! pod has an address of its own. Those who share one, as pods in the host's network and clients
-//! behind a gateway do, share its places.
+//! A host is an address: a pod has one of its own, also in IPv6, where a network of 64 bits is a whole
+//! node's or more. Those who share one, as pods in the host's network and clients behind a gateway
+//! do, share its places. Port-forwards of everybody come from the loopback address, which has four
+//! times as many.
 
 use std::{
     collections::HashMap,
-    net::{IpAddr, Ipv6Addr},
+    net::IpAddr,
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -49,19 +50,10 @@ impl Shares {
             // Who has a place, or waits for one, holds on to them.
             hosts.retain(|_, places| Arc::strong_count(places) > 1);
         }
-        let places = hosts.entry(self::host(host));
-        Arc::clone(places.or_insert_with(|| Arc::new(Semaphore::new(self.each))))
-    }
-}
-
-/// What stands for a host's addresses: of IPv6 the network of 64 bits.
-pub fn host(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => {
-            let [a, b, c, d, ..] = address.segments();
-            Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
-        }
-        address => address,
+        let host = host.to_canonical();
+        let each = if host.is_loopback() { 4 * self.each } else { self.each };
+        let places = hosts.entry(host);
+        Arc::clone(places.or_insert_with(|| Arc::new(Semaphore::new(each))))
     }
 }
 
@@ -102,12 +94,22 @@ mod tests {
     }
 
     #[test]
-    fn a_host_does_not_have_a_share_for_each_of_its_addresses() {
-        let [a, b]: [IpAddr; 2] =
-            ["2001:db8::1", "2001:db8::ffff:1"].map(|one| one.parse().unwrap());
+    fn pods_of_one_network_do_not_share_and_one_host_has_one_share_however_it_is_written() {
+        let shares = Shares::new(1);
+        let [a, b]: [IpAddr; 2] = ["2001:db8::1", "2001:db8::2"].map(|one| one.parse().unwrap());
         let [c, d]: [IpAddr; 2] = ["::ffff:10.0.0.1", "10.0.0.1"].map(|one| one.parse().unwrap());
 
-        assert_eq!(host(a), host(b));
-        assert_eq!(host(c), host(d));
+        let _held = [a, c].map(|host| shares.try_take(host).unwrap());
+
+        assert!(shares.try_take(b).is_some());
+        assert!(shares.try_take(d).is_none());
+    }
+
+    #[test]
+    fn those_who_come_through_port_forwards_have_more_together() {
+        let shares = Shares::new(1);
+        let taken = [(); 5].map(|()| shares.try_take(IpAddr::from([127, 0, 0, 1])));
+
+        assert_eq!(taken.iter().filter(|place| place.is_some()).count(), 4);
     }
 }

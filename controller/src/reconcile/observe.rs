@@ -207,6 +207,9 @@ fn of_job(job: &Job) -> Progress {
         failed: holds("Failed").map(|one| {
             (one.reason.clone().unwrap_or_default(), one.message.clone().unwrap_or_default())
         }),
+        failure_policy: job.spec.as_ref().and_then(|spec| {
+            spec.pod_failure_policy.as_ref().and_then(|policy| serde_json::to_value(policy).ok())
+        }),
         ..Progress::default()
     }
 }

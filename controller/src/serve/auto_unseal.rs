@@ -104,7 +104,7 @@ pub(super) async fn initialize(service: &Service, gate: &Gate<'_>) -> Result<(),
     let (root_key, custody) = split_for(config, &keys)?;
     service.place.claim(Some(&settings), Filling::New).await?;
     match service.store.initialize(&root_key, &custody, created).await {
-        Ok(Initialized::Now | Initialized::Before) => {}
+        Ok(Initialized::Now | Initialized::Before) => service.own_place(&root_key).await,
         Err(InitializeError::AlreadyInitialized) => return Ok(()),
         Err(error) => return Err(error.into()),
     }

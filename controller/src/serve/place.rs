@@ -182,11 +182,15 @@ impl Place {
         }
         match moved_from {
             Some(from) if filling == Filling::New => Err(PlaceError::ToBeFilled { from }),
-            _ => {
-                self.record().await?;
-                self.change_audit_key(|known| *known = None).await
-            }
+            _ => self.record().await,
         }
+    }
+
+    /// Writes down that the store here is the one with this key of its audit log: it was made just
+    /// now, or is open.
+    pub(super) async fn belongs_to(&self, audit_key: &str) -> Result<(), PlaceError> {
+        self.record().await?;
+        self.change_audit_key(|known| *known = Some(audit_key.to_owned())).await
     }
 
     /// Makes sure that the store here, with this key of its audit log, is the one that has been here
@@ -289,6 +293,12 @@ async fn look(service: &Service) -> Result<Option<Location>, PlaceError> {
     let wanted = Wanted::of(Some(&settings), &place.namespace);
     match recorded(&place.leases).await? {
         Some((recorded, _)) if recorded != *own => return Ok(Some(recorded)),
+        // Somebody has removed the Lease since the store was opened.
+        Some((_, lease)) if !lease.annotations().contains_key(AUDIT_KEY) => {
+            if let Some(audit_key) = service.audit_key() {
+                place.vouch_for(&audit_key).await?;
+            }
+        }
         Some(_) => {}
         None if is_filled(own, service.store.backend()).await? => place.record().await?,
         None => match &wanted {

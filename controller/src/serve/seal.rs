@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 
 use jiff::Timestamp;
 use tokio::sync::{MutexGuard, Notify};
-use tracing::info;
+use tracing::{info, warn};
 use watchword_audit::{SigningKey, SigningKeyError};
 use watchword_protocol::ErrorCode;
 use watchword_store::{AccessError, BackendError, Intent, RootKey, SealState, UnsealError};
@@ -21,6 +21,7 @@ use super::ceremony::lead::Leading;
 use super::failure::Failure;
 use super::peer::Peers;
 use super::place::PlaceError;
+use crate::chain::Chain;
 
 /// What this replica has to do with the seal of the store.
 pub(super) struct Seal {
@@ -174,6 +175,25 @@ impl Service {
         }
         info!("unsealed the store");
         Ok(())
+    }
+
+    /// Writes down which store it is that was initialised here just now, with this root key. If that
+    /// fails, it is written down when the store is opened, unless another one was here before.
+    pub(super) async fn own_place(&self, root_key: &RootKey) {
+        let written = async {
+            let seed = self.store.audit_seed_of(root_key).await?;
+            let audit_key = SigningKey::from_seed(&seed)?.public().to_string();
+            Ok::<_, TakeKeyError>(self.place.belongs_to(&audit_key).await?)
+        };
+        if let Err(error) = written.await {
+            warn!(error = %Chain(&error), "cannot write down which store lies here");
+        }
+    }
+
+    /// The public key of the audit log, as text; `None` while sealed.
+    pub(super) fn audit_key(&self) -> Option<String> {
+        let seed = self.store.audit_seed()?;
+        Some(SigningKey::from_seed(&seed).ok()?.public().to_string())
     }
 
     /// Drops the root key and everything that was opened with it, if there is any. The audit log

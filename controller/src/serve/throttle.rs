@@ -20,7 +20,6 @@ use sha2::{Digest, Sha256};
 use watchword_protocol::ErrorCode;
 
 use super::failure::Failure;
-use crate::listen::host;
 
 /// The buckets of everybody who was refused lately.
 pub(super) struct Throttle {
@@ -32,7 +31,7 @@ pub(super) struct Throttle {
 /// Whose refusals are counted together.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub(super) enum Source {
-    /// An address; of IPv6 the network of 64 bits, which is what one host has.
+    /// An address. A pod has one, also in IPv6, where a network of 64 bits is a node's or more.
     Address(IpAddr),
     /// Those for whom there is no room of their own.
     Others,
@@ -47,7 +46,7 @@ pub(super) enum Source {
 impl Source {
     /// The bucket of an address.
     pub(super) fn address(address: IpAddr) -> Self {
-        Self::Address(host(address))
+        Self::Address(address.to_canonical())
     }
 
     /// The bucket of a pod.
@@ -261,12 +260,11 @@ mod tests {
     }
 
     #[test]
-    fn a_host_does_not_have_a_bucket_for_each_of_its_addresses() {
-        let [a, b]: [IpAddr; 2] =
-            ["2001:db8::1", "2001:db8::ffff:1"].map(|one| one.parse().unwrap());
+    fn pods_of_one_network_do_not_share_a_bucket() {
+        let [a, b]: [IpAddr; 2] = ["2001:db8::1", "2001:db8::2"].map(|one| one.parse().unwrap());
         let [c, d]: [IpAddr; 2] = ["::ffff:10.0.0.1", "10.0.0.1"].map(|one| one.parse().unwrap());
 
-        assert_eq!(Source::address(a), Source::address(b));
+        assert_ne!(Source::address(a), Source::address(b));
         assert_eq!(Source::address(c), Source::address(d));
     }
 }

@@ -34,8 +34,8 @@
 //! What is removed is decided by the head alone: what it lists as trimmed or deleted, and, by
 //! [`Store::sweep`], what it has passed and does not name. An object that is ahead of its head, or
 //! has none, stays: of a head that was put back or removed past the store it is the last copy of a
-//! secret that nobody has deleted. A deletion leaves a tombstone, so only what was deleted, trimmed
-//! or never acknowledged is ever destroyed.
+//! secret that nobody has deleted. A deletion leaves a tombstone, so only what was deleted, trimmed,
+//! written over or never acknowledged is ever destroyed.
 //!
 //! The keyring is one object and changes by compare-and-swap as well, root key, shares and terms
 //! together. Another replica goes on with the keyring that it has and asks for the newer one when it

@@ -78,7 +78,8 @@ pub struct FilesIdentity {
     pub group: Option<i64>,
 }
 
-/// Decides what the pod gets from `revision`, called `name`. The pod has been stripped before.
+/// Decides what the pod gets from `revision`, called `name`, where the store is at `store_url`. The pod
+/// has been stripped before.
 ///
 /// # Errors
 ///
@@ -88,12 +89,13 @@ pub fn plan(
     pod: &PodView<'_>,
     name: &str,
     revision: &TaskRevisionSpec,
+    store_url: &str,
 ) -> Result<InjectionPlan, Denial> {
     let spec = pod.spec.as_ref().ok_or_else(|| Denial::new("spec: a pod needs one"))?;
     if spec.os.as_ref().is_some_and(|os| &*os.name == "windows") {
         return Err(Denial::new("spec.os: Watchword has no agent for Windows"));
     }
-    finds_the_store(spec)?;
+    finds_the_store(spec, store_url)?;
     let wants = wants(spec, revision)?;
     let mut planned = Vec::new();
     for container in spec.all_containers() {
@@ -120,8 +122,14 @@ pub fn plan(
 }
 
 /// In the network of its node a pod asks the node's resolver, which knows no Service: the agent would
-/// wait for ever. Only the default is refused; who says `Default` or `None` has chosen a resolver.
-fn finds_the_store(spec: &SpecView<'_>) -> Result<(), Denial> {
+/// wait for ever. Only the default is refused; who says `Default` or `None` has chosen a resolver. Where
+/// the store has another name than a Service's, that resolver may well know it.
+fn finds_the_store(spec: &SpecView<'_>, store_url: &str) -> Result<(), Denial> {
+    let host = store_url.strip_prefix("https://").unwrap_or(store_url);
+    let host = host.split(['/', ':']).next().unwrap_or_default();
+    if !host.split('.').any(|label| label == "svc") {
+        return Ok(());
+    }
     let policy = spec.dns_policy.as_deref().unwrap_or("ClusterFirst");
     if spec.host_network == Some(true) && policy == "ClusterFirst" {
         return Err(Denial::new(

@@ -262,6 +262,26 @@ fn a_job_is_finished_when_it_says_so_and_not_when_its_first_pod_is(
     assert_eq!(status.state.as_deref(), Some(state));
 }
 
+#[rstest]
+#[case::none(None)]
+#[case::of_an_earlier_release(Some(json!({"rules": [
+    {"action": "Ignore", "onExitCodes": {"operator": "In", "values": [78]}},
+]})))]
+fn a_job_keeps_the_failure_policy_that_it_was_made_with(#[case] made_with: Option<Value>) {
+    let mut observed = observed(json!({"once": {"replace": true}}));
+    let progress = Progress { failure_policy: made_with.clone(), ..Progress::default() };
+    let job = existing(WorkloadKind::Job, Some("definition"));
+    observed.workloads = vec![Existing { progress, ..job }];
+
+    let writes = plan(&observed).writes;
+
+    let manifest = writes.iter().find_map(|write| match write {
+        Write::ApplyWorkload { manifest, .. } => Some(manifest),
+        _ => None,
+    });
+    assert_eq!(manifest.unwrap()["spec"]["podFailurePolicy"], json!(made_with));
+}
+
 #[test]
 fn a_refusal_is_told_as_mesos_tells_it() {
     let mut observed = observed(service(1));

@@ -7,7 +7,8 @@
 //! that a token that got away is of no use elsewhere.
 //!
 //! A tag is no image: whoever may push it says what it is. A peer whose image is named by a tag is
-//! given the key only if the kubelets say that both pods run the same bytes.
+//! given the key only if the kubelets say that both pods run the same bytes. A kubelet may say so some
+//! moments after a container was started again with others, so only a digest is a wall.
 
 use std::net::IpAddr;
 
@@ -127,11 +128,13 @@ fn image(spec: &PodSpec) -> Option<&str> {
     store.image.as_deref()
 }
 
-/// Which image the container `store` runs, as the kubelet has it; `None` until it has said so.
+/// The digest of the image that the container `store` runs, as the kubelet has it; `None` until it has
+/// said so. Runtimes put other things before it: the name by which they know the image, or their own.
 fn image_id(pod: &Pod) -> Option<&str> {
     let statuses = pod.status.as_ref()?.container_statuses.as_ref()?;
     let store = statuses.iter().find(|container| container.name == "store")?;
-    Some(store.image_id.as_str()).filter(|id| !id.is_empty())
+    let id = store.image_id.rsplit(['@', '/']).next()?;
+    Some(id).filter(|id| !id.is_empty())
 }
 
 fn controller<'a>(
@@ -246,6 +249,17 @@ mod tests {
 
         world.pod["status"]["containerStatuses"] = json!([]);
         assert_eq!(world.judged().unwrap().runs, Runs::Unknown);
+    }
+
+    #[rstest]
+    #[case("registry.example/mirror/watchword@sha256:1")]
+    #[case("docker-pullable://watchword@sha256:1")]
+    #[case("docker://sha256:1")]
+    fn an_image_is_its_digest_under_whatever_name_a_runtime_knows_it(#[case] id: &str) {
+        let mut world = World::new();
+        world.pod["status"]["containerStatuses"][0]["imageID"] = json!(id);
+
+        assert_eq!(world.judged().unwrap().runs, Runs::Ours);
     }
 
     #[test]

@@ -106,6 +106,18 @@ impl<B: Backend> Store<B> {
         Ok(())
     }
 
+    /// The seed of the audit log of the store that this key opens, sealed or not.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Store::unseal`].
+    pub async fn audit_seed_of(
+        &self,
+        root_key: &RootKey,
+    ) -> Result<Zeroizing<[u8; 32]>, UnsealError> {
+        Ok(self.keyring_for(root_key).await?.audit_seed())
+    }
+
     async fn keyring_for(&self, root_key: &RootKey) -> Result<Keyring, UnsealError> {
         let generation = self.lock_state().generation;
         let name = ObjectName::keyring();

@@ -9,8 +9,10 @@
 //! An object that is ahead of its head stays. It may be of a writer that is under way; or the head
 //! was put back to an older state, past the store, and it is the newest value of a secret that
 //! nobody has deleted. So it is with objects without a head, and with all of a path where one is
-//! further ahead than writers go: there a younger head lies in the place of one that was removed. What
-//! an interrupted write has left ahead of its head is removed once the secret has been written again.
+//! further ahead than writers go: there a younger head lies in the place of one that was removed.
+//! (Where that had as few versions as the younger one has by now, nobody can tell, and its objects go: a
+//! secret that was written again over the loss of its head.) What an interrupted write has left ahead
+//! of its head is removed once the secret has been written again.
 
 use std::collections::HashMap;
 use std::sync::Arc;

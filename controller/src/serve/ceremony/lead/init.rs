@@ -72,7 +72,7 @@ pub(super) async fn init(service: &Service, split: CheckedSplit) -> Result<Reply
         .change_seal_state(|state| (state.intent, state.progress) = (Intent::Unsealed, 0))
         .await?;
     match service.store.initialize(&root_key, &custody, now()).await {
-        Ok(_) => {}
+        Ok(_) => service.own_place(&root_key).await,
         Err(InitializeError::AlreadyInitialized) => return Err(initialized()),
         Err(error) => return Err(Failure::unavailable("cannot initialise the store", &error)),
     }
