@@ -2,12 +2,12 @@
 //!
 //! A host is an address: a pod has one of its own, also in IPv6, where a network of 64 bits is a whole
 //! node's or more. Those who share one, as pods in the host's network and clients behind a gateway
-//! do, share its places. Port-forwards of everybody come from the loopback address, which has four
-//! times as many.
+//! do, share its places. Port-forwards of everybody come from `localhost`, which has four times
+//! as many.
 
 use std::{
     collections::HashMap,
-    net::IpAddr,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -51,7 +51,8 @@ impl Shares {
             hosts.retain(|_, places| Arc::strong_count(places) > 1);
         }
         let host = host.to_canonical();
-        let each = if host.is_loopback() { 4 * self.each } else { self.each };
+        let is_forwarded = host == Ipv4Addr::LOCALHOST || host == Ipv6Addr::LOCALHOST;
+        let each = if is_forwarded { 4 * self.each } else { self.each };
         let places = hosts.entry(host);
         Arc::clone(places.or_insert_with(|| Arc::new(Semaphore::new(each))))
     }

@@ -89,8 +89,10 @@ impl Cluster {
         });
         let workloads = WorkloadKind::ALL.into_iter().filter_map(|kind| {
             let object = self.workloads.get(kind.kind())?;
+            let policy = object.spec.get("podFailurePolicy").filter(|policy| !policy.is_null());
             Some(Existing {
                 controller: Some(owner_reference(&object.owner)),
+                progress: Progress { failure_policy: policy.cloned(), ..Progress::default() },
                 uid: object.uid.clone(),
                 ..existing(kind, None)
             })
