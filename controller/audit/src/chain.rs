@@ -51,7 +51,7 @@ impl Chain {
         let text = cause.map(|cause| cut(cause.message, MAX_CAUSE_BYTES));
         Line::new(
             &Fields {
-                decision: Some(entry.decision),
+                decision: Some(entry.decision.as_str()),
                 subject: Some(entry.subject),
                 path: entry.path.map(|path| cut(path, MAX_NAME_BYTES + 1)),
                 object: object.map(|object| cut(object, MAX_NAME_BYTES)),

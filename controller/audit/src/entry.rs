@@ -106,8 +106,7 @@ impl Event {
 }
 
 /// How it was decided.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Decision {
     /// It was done. Of a release: it is about to be, and would not be without this line.
     Allowed,

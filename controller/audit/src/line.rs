@@ -15,7 +15,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::entry::{Decision, Subject};
+use crate::entry::Subject;
 use crate::key::{PublicKey, SigningKey};
 
 /// The SHA-256 of a line.
@@ -62,7 +62,7 @@ pub(crate) struct Fields<'a> {
     pub(crate) time: Timestamp,
     pub(crate) event: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) decision: Option<Decision>,
+    pub(crate) decision: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) subject: Option<Subject<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]

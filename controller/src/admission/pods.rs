@@ -118,8 +118,6 @@ fn adopter(
 #[cfg(test)]
 mod tests {
     use arc_swap::ArcSwapOption;
-    use kube::runtime::reflector::{self, Store};
-    use kube::runtime::watcher::Event;
     use prometheus_client::metrics::family::Family;
     use serde_json::{Value, json};
     use watchword_core::injection::{AgentSource, Delivery, Settings};
@@ -127,6 +125,7 @@ mod tests {
 
     use super::super::review::Refused;
     use super::*;
+    use crate::follow::holding;
 
     #[test]
     fn a_pod_whose_adopter_asks_for_no_secret_is_refused_with_the_mend() {
@@ -185,8 +184,11 @@ mod tests {
 
     /// A webhook that knows one definition and no revision.
     fn reviewer(definition: TaskDefinition) -> Reviewer {
-        let caches =
-            Caches { definitions: store([definition]), revisions: store([]), spaces: store([]) };
+        let caches = Caches {
+            definitions: holding([definition]),
+            revisions: holding([]),
+            spaces: holding([]),
+        };
         let agent = AgentSource {
             delivery: Delivery::InitContainer,
             image: "watchword:1".to_owned(),
@@ -196,16 +198,5 @@ mod tests {
         let settings = Settings { agent, ca_bundle, store_url };
         let settings = ArcSwapOption::from(Some(Arc::new(settings)));
         Reviewer { caches, reviews: Family::default(), settings }
-    }
-
-    fn store<K>(objects: impl IntoIterator<Item = K>) -> Store<K>
-    where
-        K: kube::Resource<DynamicType = ()> + Clone + 'static,
-    {
-        let (reader, mut writer) = reflector::store();
-        for object in objects {
-            writer.apply_watcher_event(&Event::Apply(object));
-        }
-        reader
     }
 }

@@ -142,22 +142,12 @@ impl Caches {
     /// Caches that hold these objects and are filled by nobody.
     #[cfg(test)]
     pub(super) fn holding(objects: Held) -> Self {
-        fn store<K: Clone + Resource<DynamicType = ()> + 'static>(objects: Vec<K>) -> Store<K> {
-            let (store, mut writer) = reflector::store();
-            writer.apply_watcher_event(&watcher::Event::Init);
-            for object in objects {
-                writer.apply_watcher_event(&watcher::Event::InitApply(object));
-            }
-            writer.apply_watcher_event(&watcher::Event::InitDone);
-            store
-        }
+        use crate::follow::holding as store;
         let Held { definitions, deployments, jobs, pods, revisions } = objects;
         Self {
             adopted: store(Vec::new()),
             cron_jobs: store(Vec::new()),
-            definitions: store(
-                definitions.into_iter().map(|one| DeserializeGuard(Ok(one))).collect(),
-            ),
+            definitions: store(definitions.into_iter().map(|one| DeserializeGuard(Ok(one)))),
             deployments: store(deployments),
             jobs: store(jobs),
             labelled: store(pods),

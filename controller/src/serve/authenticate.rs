@@ -196,47 +196,39 @@ pub(super) async fn person(
     {
         return Ok(Arc::new(certified(identity)));
     }
-    let address = address(request);
-    let person = remembered(service, &request.headers, address).await;
+    let person = remembered(service, request).await;
     if let Err(failure) = &person {
-        if let (ErrorCode::Unauthenticated, Some(address)) = (failure.code, address) {
-            service.throttle.spend(address, Instant::now());
-        }
         service.record_stranger(event, None, failure)?;
     }
     person
 }
 
 /// The person behind the token of a request, from memory if possible.
-async fn remembered(
-    service: &Service,
-    headers: &HeaderMap,
-    address: Option<Source>,
-) -> Result<Arc<Person>, Failure> {
+async fn remembered(service: &Service, request: &Parts) -> Result<Arc<Person>, Failure> {
     let now = Instant::now();
-    let token = token(headers);
+    let token = token(&request.headers);
     let key = token.as_ref().ok().map(|token| Sha256::digest(token).into());
     if let Some(person) = key.and_then(|key| service.people.known.get(&key, now)) {
         return Ok(person);
     }
-    if let Some(address) = address {
-        service.throttle.check(address, now)?;
-    }
-    if key.is_some_and(|key| service.people.unknown.get(&key, now).is_some()) {
-        return Err(refused());
-    }
-    let person = bearer(&service.client, token?).await.map(Arc::new);
-    let now = Instant::now();
-    match (&person, key) {
-        (Ok(person), Some(key)) => {
-            service.people.known.insert(key, Arc::clone(person), KNOWN_FOR, now);
+    let person = async {
+        if key.is_some_and(|key| service.people.unknown.get(&key, now).is_some()) {
+            return Err(refused());
         }
-        (Err(failure), Some(key)) if failure.code == ErrorCode::Unauthenticated => {
-            service.people.unknown.insert(key, (), UNKNOWN_FOR, now);
+        let person = bearer(&service.client, token?).await.map(Arc::new);
+        let now = Instant::now();
+        match (&person, key) {
+            (Ok(person), Some(key)) => {
+                service.people.known.insert(key, Arc::clone(person), KNOWN_FOR, now);
+            }
+            (Err(failure), Some(key)) if failure.code == ErrorCode::Unauthenticated => {
+                service.people.unknown.insert(key, (), UNKNOWN_FOR, now);
+            }
+            _ => {}
         }
-        _ => {}
-    }
-    person
+        person
+    };
+    service.throttle.review(address(request), person).await
 }
 
 /// The person whom a client certificate names.

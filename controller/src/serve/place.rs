@@ -32,6 +32,7 @@ use kube::api::{Api, ListParams, PostParams};
 use kube::{Client, ResourceExt};
 use tokio::time::sleep;
 use tracing::{info, warn};
+use watchword_audit::PublicKey;
 use watchword_crds::{SecretStore, names};
 use watchword_protocol::ErrorCode;
 use watchword_store::backend::kubernetes::KubernetesBackend;
@@ -187,10 +188,9 @@ impl Place {
     }
 
     /// Writes down that the store here is the one with this key of its audit log: it was made just
-    /// now, or is open.
-    pub(super) async fn belongs_to(&self, audit_key: &str) -> Result<(), PlaceError> {
-        self.record().await?;
-        self.change_audit_key(|known| *known = Some(audit_key.to_owned())).await
+    /// now, whatever was here before.
+    pub(super) async fn belongs_to(&self, audit_key: PublicKey) -> Result<(), PlaceError> {
+        self.write_audit_key(|_| audit_key.to_string()).await.map(drop)
     }
 
     /// Makes sure that the store here, with this key of its audit log, is the one that has been here
@@ -199,43 +199,39 @@ impl Place {
     /// # Errors
     ///
     /// `Stranger` if it is another one.
-    pub(super) async fn vouch_for(&self, audit_key: &str) -> Result<(), PlaceError> {
-        self.record().await?;
-        let mut before = None;
-        self.change_audit_key(|known| {
-            before.clone_from(known);
-            known.get_or_insert_with(|| audit_key.to_owned());
-        })
-        .await?;
-        match before {
-            Some(known) if known != audit_key => Err(PlaceError::Stranger {
-                place: self.location.clone(),
-                known,
-                found: audit_key.to_owned(),
-            }),
-            _ => Ok(()),
+    pub(super) async fn vouch_for(&self, audit_key: PublicKey) -> Result<(), PlaceError> {
+        let found = audit_key.to_string();
+        let known = self
+            .write_audit_key(|known| known.map_or_else(|| found.clone(), str::to_owned))
+            .await?;
+        match known == found {
+            true => Ok(()),
+            false => Err(PlaceError::Stranger { place: self.location.clone(), known, found }),
         }
     }
 
-    /// Changes what is written down of the store in this place, however often others are faster.
-    async fn change_audit_key(
+    /// Writes down which store is in this place, given the one that is written down already, and
+    /// returns it; however often others are faster.
+    async fn write_audit_key(
         &self,
-        mut change: impl FnMut(&mut Option<String>),
-    ) -> Result<(), PlaceError> {
+        choose: impl Fn(Option<&str>) -> String,
+    ) -> Result<String, PlaceError> {
         loop {
-            let Some((_, mut lease)) = recorded(&self.leases).await? else { return Ok(()) };
+            self.record().await?;
+            // Somebody may remove it in between.
+            let Some((_, mut lease)) = recorded(&self.leases).await? else { continue };
             let annotations = lease.metadata.annotations.get_or_insert_default();
-            let before = annotations.remove(AUDIT_KEY);
-            let mut after = before.clone();
-            change(&mut after);
-            if after == before {
-                return Ok(());
+            let before = annotations.get(AUDIT_KEY);
+            let chosen = choose(before.map(String::as_str));
+            if before == Some(&chosen) {
+                return Ok(chosen);
             }
-            annotations.extend(after.map(|key| (AUDIT_KEY.to_owned(), key)));
+            annotations.insert(AUDIT_KEY.to_owned(), chosen.clone());
             let parameters = PostParams::default();
             match self.leases.replace(names::STORE_BACKEND, &parameters, &lease).await {
+                Ok(_) => return Ok(chosen),
                 Err(kube::Error::Api(status)) if status.code == 409 => {}
-                result => return Ok(result.map(drop)?),
+                Err(error) => return Err(error.into()),
             }
         }
     }
@@ -295,8 +291,10 @@ async fn look(service: &Service) -> Result<Option<Location>, PlaceError> {
         Some((recorded, _)) if recorded != *own => return Ok(Some(recorded)),
         // Somebody has removed the Lease since the store was opened.
         Some((_, lease)) if !lease.annotations().contains_key(AUDIT_KEY) => {
-            if let Some(audit_key) = service.audit_key() {
-                place.vouch_for(&audit_key).await?;
+            // Sealed, it is not known any more which store lies here.
+            let audit_key = service.audit.public_key().filter(|_| !service.store.is_sealed());
+            if let Some(audit_key) = audit_key {
+                place.vouch_for(audit_key).await?;
             }
         }
         Some(_) => {}

@@ -166,8 +166,8 @@ impl Service {
     pub(super) async fn take_key(&self, _: &Gate<'_>, key: RootKey) -> Result<(), TakeKeyError> {
         self.store
             .unseal_if(key, async |seed| {
-                let audit_key = SigningKey::from_seed(&seed)?.public().to_string();
-                Ok::<_, TakeKeyError>(self.place.vouch_for(&audit_key).await?)
+                let audit_key = SigningKey::from_seed(&seed)?.public();
+                Ok::<_, TakeKeyError>(self.place.vouch_for(audit_key).await?)
             })
             .await?;
         if let Some(seed) = self.store.audit_seed() {
@@ -182,18 +182,12 @@ impl Service {
     pub(super) async fn own_place(&self, root_key: &RootKey) {
         let written = async {
             let seed = self.store.audit_seed_of(root_key).await?;
-            let audit_key = SigningKey::from_seed(&seed)?.public().to_string();
-            Ok::<_, TakeKeyError>(self.place.belongs_to(&audit_key).await?)
+            let audit_key = SigningKey::from_seed(&seed)?.public();
+            Ok::<_, TakeKeyError>(self.place.belongs_to(audit_key).await?)
         };
         if let Err(error) = written.await {
             warn!(error = %Chain(&error), "cannot write down which store lies here");
         }
-    }
-
-    /// The public key of the audit log, as text; `None` while sealed.
-    pub(super) fn audit_key(&self) -> Option<String> {
-        let seed = self.store.audit_seed()?;
-        Some(SigningKey::from_seed(&seed).ok()?.public().to_string())
     }
 
     /// Drops the root key and everything that was opened with it, if there is any. The audit log

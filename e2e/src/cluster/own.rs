@@ -51,7 +51,6 @@ where
     start(story_name, overlay, true, story);
 }
 
-#[allow(clippy::print_stderr)] // the test runner shows it
 fn start<S, O>(story_name: &str, overlay: &str, audit: bool, story: S)
 where
     S: AsyncFnOnce(Cluster) -> O + Send,
