@@ -9,6 +9,13 @@ MAKEFLAGS += --no-print-directory
 export WATCHWORD_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/watchword
 export CARGO_TARGET_DIR ?= $(WATCHWORD_CACHE)/target
 
+# What is compiled may know the folder of its source, and cargo takes it for fresh when another clone
+# comes with the same cache: it tells them apart by the times of files only.
+CLAIM := $(CARGO_TARGET_DIR)/clone
+ifneq ($(shell cat '$(CLAIM)' 2>/dev/null),$(CURDIR))
+$(shell mkdir -p '$(CARGO_TARGET_DIR)' && find . -name '*.rs' -exec touch {} + && echo '$(CURDIR)' >'$(CLAIM)')
+endif
+
 # The target is always named and always static, so that tests, lints, image and cluster share one
 # build, and the programs run in an image that holds nothing else.
 HOST := $(shell rustc -vV | sed -n 's/^host: //p')

@@ -10,8 +10,8 @@
 # KEEP=1 keeps a cluster that was started here, and the namespaces of the stories. FILTER is passed
 # to the test runner. BENCH=https runs that benchmark instead of the stories.
 
-steps=5
-[[ ${1:-local} != local || -n ${BENCH:-} ]] || steps=6
+steps=6
+[[ -z ${BENCH:-} ]] || steps=5
 source "$(dirname "$0")/lib.sh"
 cluster=${1:-local}
 # The tests use the local cluster of this name if there is one, else KUBECONFIG.
@@ -29,6 +29,8 @@ export WATCHWORD_E2E_SKIPPED=${WATCHWORD_E2E_SKIPPED:-$logs/skipped.log}
 # Runs at every end.
 ended() {
   local status=$?
+  # With cargo's child, at whose end its cluster ends.
+  [[ -z ${alone:-} ]] || kill -- "-$alone" 2>/dev/null || true
   ((status == 0)) || show_failure
   if [[ -s $WATCHWORD_E2E_SKIPPED ]]; then
     printf '\n%sskipped, though counted as passed%s\n' "$bold" "$plain" >&2
@@ -94,13 +96,31 @@ step "Installing Watchword"
 if [[ ${INSTALL:-yes} == no ]]; then note "left as it is"; else hack/install.sh manifests/overlays/dev; fi
 done_
 
-step "Running the ${BENCH:-stories}"
 export WATCHWORD_CLI=$programs/watchword
-if [[ -n ${BENCH:-} ]]; then "${told[@]}"; else "${told[@]}" --no-fail-fast -- ${FILTER:-}; fi
+if [[ -n ${BENCH:-} ]]; then
+  step "Running the $BENCH"
+  "${told[@]}"
+  done_
+  exit
+fi
+
+# One story waits more than it computes, so those that have clusters to themselves are told beside
+# the others. In a group of its own, so that all of it can be ended.
+step "Telling the stories"
+note "those on clusters of their own are told meanwhile: $logs/alone.log"
+setsid "${told[@]}" --test alone -- --test-threads 1 ${FILTER:-} >"$logs/alone.log" 2>&1 &
+alone=$!
+failed=
+"${told[@]}" --lib --bins || failed=yes
+"${told[@]}" --doc || failed=yes
+"${told[@]}" --test stories -- --test-threads 4 ${FILTER:-} || failed=yes
+"${told[@]}" --test disturbing -- ${FILTER:-} || failed=yes
+wait "$alone" || failed=yes
+alone=
+cat "$logs/alone.log"
+[[ -z $failed ]] || fail "a story failed"
 done_
 
-if [[ $cluster == local && -z ${BENCH:-} ]]; then
-  step "Searching for what the stories have stored"
-  "${told[@]}" --test canary -- --ignored
-  done_
-fi
+step "Searching for what the stories have stored"
+"${told[@]}" --test traces
+done_

@@ -1,7 +1,9 @@
 //! Searching a local cluster for values: everything that it keeps or says, in each form that bytes
 //! take on the way.
 
-use std::fmt::Write;
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::Read;
 
 use anyhow::{Context, Result, ensure};
 use base64::Engine;
@@ -163,6 +165,21 @@ pub async fn metrics(cluster: &Cluster) -> Result<Vec<(String, String)>> {
         metrics.push((path, text));
     }
     Ok(metrics)
+}
+
+/// A value of 32 letters that nobody else uses.
+///
+/// # Errors
+///
+/// The kernel gives no random bytes.
+pub fn random_value() -> Result<String> {
+    let mut bytes = [0; 16];
+    File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    Ok(bytes.iter().fold(String::new(), |mut text, byte| {
+        text.push(char::from(b'a' + byte % 26));
+        text.push(char::from(b'A' + byte / 26));
+        text
+    }))
 }
 
 /// What a value looks like on its way: itself, base64 wherever it begins, hex, a list of numbers.

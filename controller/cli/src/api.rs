@@ -9,7 +9,7 @@ mod failure;
 mod secret;
 mod store;
 
-use std::{fmt, str::FromStr};
+use std::{fmt, str::FromStr, time::Duration};
 
 use http::{
     Method, Request, Response,
@@ -18,7 +18,7 @@ use http::{
 use serde::{Serialize, de::DeserializeOwned};
 use zeroize::Zeroizing;
 
-use crate::connect::{Connection, RequestBody};
+use crate::connect::{Connection, EXCHANGE_TIME, RequestBody};
 
 pub(crate) use audit::{Object, Verified};
 pub(crate) use failure::{Action, Error};
@@ -52,8 +52,9 @@ impl Store {
         action: Action,
         call: Call,
     ) -> Result<Response<Zeroizing<Vec<u8>>>, Error> {
+        let limit = call.limit;
         let request = self.request(call).map_err(|error| Error::new(&action, error.into()))?;
-        let answer = self.connection.exchange(request).await;
+        let answer = self.connection.exchange(request, limit).await;
         let answer = answer.map_err(|error| Error::new(&action, error.into()))?;
         match answer.status().is_success() {
             true => Ok(answer),
@@ -62,7 +63,7 @@ impl Store {
     }
 
     fn request(&self, call: Call) -> Result<Request<RequestBody>, http::Error> {
-        let Call { method, path, accept, condition, body } = call;
+        let Call { method, path, accept, condition, body, limit: _ } = call;
         let mut request = Request::builder()
             .method(method)
             .uri(path)
@@ -112,11 +113,13 @@ struct Call {
     /// What must be so, in the words of a header.
     condition: Option<(HeaderName, HeaderValue)>,
     body: Option<(&'static str, RequestBody)>,
+    /// How long it may take, up to the last byte of the answer.
+    limit: Duration,
 }
 
 impl Call {
     fn new(method: Method, path: String) -> Self {
-        Self { method, path, accept: JSON, condition: None, body: None }
+        Self { method, path, accept: JSON, condition: None, body: None, limit: EXCHANGE_TIME }
     }
 
     fn get(path: String) -> Self {

@@ -235,7 +235,7 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    /// Sends a request and takes in the whole answer, whatever its status.
+    /// Sends a request and takes in the whole answer, whatever its status, within `limit`.
     ///
     /// # Errors
     ///
@@ -243,6 +243,7 @@ impl Connection {
     pub(crate) async fn exchange(
         &mut self,
         request: Request<RequestBody>,
+        limit: Duration,
     ) -> Result<Response<Zeroizing<Vec<u8>>>, Error> {
         let progress = request.body().progress();
         let mut exchange = pin!(async {
@@ -250,7 +251,7 @@ impl Connection {
             Ok(Response::from_parts(head, collect(body).await?))
         });
         let Some(progress) = progress else {
-            return timeout(EXCHANGE_TIME, exchange).await.map_err(|_| Error::TimedOut)?;
+            return timeout(limit, exchange).await.map_err(|_| Error::TimedOut)?;
         };
         // What is streamed from a file takes as long as the store takes to keep it.
         loop {
@@ -379,11 +380,12 @@ const TOKEN_VARIABLE: &str = "WATCHWORD_TOKEN";
 const CONNECT_TIME: Duration = Duration::from_secs(15);
 
 /// How long one request may take, up to the last byte of the answer.
-const EXCHANGE_TIME: Duration = Duration::from_secs(60);
+pub(crate) const EXCHANGE_TIME: Duration = Duration::from_secs(60);
 
-/// How long a file that is sent may stand still: what is on its way already, some MiB, is written
-/// record by record.
-const STANDSTILL_TIME: Duration = Duration::from_secs(10 * 60);
+/// How long nothing may come of a request that has the store go through all records: a file that is
+/// sent may stand still, because what is on its way already, some MiB, is written record by record;
+/// and a check answers when it is through.
+pub(crate) const STANDSTILL_TIME: Duration = Duration::from_secs(10 * 60);
 
 #[cfg(test)]
 mod tests {

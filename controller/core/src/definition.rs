@@ -22,6 +22,8 @@ use crate::space::check_service_id;
 use crate::wanted::asks_for_secrets;
 
 mod environment;
+mod inline;
+mod schedule;
 mod secrets;
 mod task;
 mod template;
@@ -121,6 +123,14 @@ pub fn validate(
     check_service_id(&id).map_err(|error| Invalid::new("spec.id", error.to_string()))?;
     let mut warnings = validate_tasks(&spec.tasks, spec.run.adopt.is_some())?;
     validate_run(&spec.run)?;
+    if let Some(account) = spec.service_account_name.as_deref()
+        && !is_subdomain(account)
+    {
+        return Err(Invalid::new(
+            "spec.serviceAccountName",
+            format!("{account:?} cannot be the name of a service account; {SUBDOMAIN}"),
+        ));
+    }
     if let Some(adopt) = &spec.run.adopt
         && spec.service_account_name.as_ref().is_some_and(|own| *own != adopt.service_account_name)
     {
@@ -281,29 +291,22 @@ fn validate_run(run: &Run) -> Result<(), Invalid> {
         ));
     }
     if let Some(schedule) = &run.schedule {
-        let fields = schedule.cron.split_whitespace().count();
-        if fields != 5 && !schedule.cron.starts_with('@') {
-            return Err(Invalid::new(
-                "spec.run.schedule.cron",
-                format!(
-                    "{:?} has {fields} fields; use five, such as \"30 2 * * *\"",
-                    schedule.cron
-                ),
-            ));
-        }
-        // Kubernetes refuses it too, but only when the CronJob is made.
-        if schedule.cron.contains("TZ=") {
-            return Err(Invalid::new(
-                "spec.run.schedule.cron",
-                "it names a time zone; use timeZone",
-            ));
-        }
+        schedule::judge(schedule)?;
     }
     let Some(adopt) = &run.adopt else { return Ok(()) };
     if matches!(adopt.service_account_name.as_str(), "" | "default") {
         return Err(Invalid::new(
             "spec.run.adopt.serviceAccountName",
             "adopted pods need a service account of their own; use one that is not \"default\"",
+        ));
+    }
+    if !is_subdomain(&adopt.service_account_name) {
+        return Err(Invalid::new(
+            "spec.run.adopt.serviceAccountName",
+            format!(
+                "{:?} cannot be the name of a service account; {SUBDOMAIN}",
+                adopt.service_account_name
+            ),
         ));
     }
     let selector = &adopt.selector;
@@ -332,6 +335,19 @@ fn validate_template(
     );
     Ok(is_adopted.then_some(warning).into_iter().collect())
 }
+
+/// Whether it is what Kubernetes calls a DNS subdomain (RFC 1123), as most names of objects are.
+fn is_subdomain(text: &str) -> bool {
+    let is_label = |label: &str| {
+        let edge = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
+        edge(label.as_bytes().first())
+            && edge(label.as_bytes().last())
+            && label.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'))
+    };
+    text.len() <= 253 && text.split('.').all(is_label)
+}
+
+const SUBDOMAIN: &str = "use small letters, digits, \"-\" and \".\"";
 
 /// How many URIs a task may have.
 const MAX_URIS: usize = 256;

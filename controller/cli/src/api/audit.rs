@@ -8,6 +8,8 @@
 use jiff::Timestamp;
 use serde::Deserialize;
 
+use crate::connect::STANDSTILL_TIME;
+
 use super::{Action, Call, Error, ROOT, Store};
 
 impl Store {
@@ -20,6 +22,7 @@ impl Store {
     /// What every record is, after the store has opened each.
     pub(crate) async fn verify(&mut self) -> Result<Verified, Error> {
         let call = Call::get(format!("{ROOT}/verify/{}", self.id));
+        let call = Call { limit: STANDSTILL_TIME, ..call };
         self.ask_json(Action::Verify(self.id.clone()), call).await
     }
 }

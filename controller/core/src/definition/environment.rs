@@ -38,7 +38,7 @@ pub(super) fn judge(
         }
         task::judge_no_nul(variable.value.as_deref(), &format!("{at}.value"))?;
         match &variable.secret {
-            Some(secret) => warnings.extend(secrets::judge(secret, &format!("{at}.secret"))?),
+            Some(secret) => secrets::judge(secret, &format!("{at}.secret"))?,
             None if is_adopted => warnings.push(Warning::new(
                 WarningKind::NoEffect,
                 at,

@@ -2,13 +2,12 @@
 
 use watchword_crds::mesos::Secret;
 
-use super::{Invalid, Warning, WarningKind};
+use super::Invalid;
 use crate::mesos::SecretType;
 use crate::reference::SecretName;
 
-/// Judges a secret that Mesos accepts; `at` is its field. An inline value gives a warning that the
-/// caller turns into a refusal where no Space allows it.
-pub(super) fn judge(secret: &Secret, at: &str) -> Result<Option<Warning>, Invalid> {
+/// Judges a secret that Mesos accepts; `at` is its field.
+pub(super) fn judge(secret: &Secret, at: &str) -> Result<(), Invalid> {
     match SecretType::read(secret.r#type.as_deref()) {
         SecretType::Reference => {
             let reference = secret.reference.as_ref();
@@ -20,7 +19,7 @@ pub(super) fn judge(secret: &Secret, at: &str) -> Result<Option<Warning>, Invali
                     format!("{at}.reference.key"),
                     "the key is empty; name a member of the secret, or leave it out",
                 )),
-                _ => Ok(None),
+                _ => Ok(()),
             }
         }
         SecretType::Unknown => Err(Invalid::new(
@@ -30,10 +29,6 @@ pub(super) fn judge(secret: &Secret, at: &str) -> Result<Option<Warning>, Invali
                 Some(text) => format!("{text:?} is no type of secret; use REFERENCE"),
             },
         )),
-        SecretType::Value => Ok(Some(Warning::new(
-            WarningKind::InlineValue,
-            at,
-            "an inline secret is plain text for readers",
-        ))),
+        SecretType::Value => Ok(()),
     }
 }

@@ -2,7 +2,7 @@
 
 use watchword_crds::mesos::{ContainerInfo, Image, TaskInfo};
 
-use super::{Invalid, Warning, WarningKind, environment, secrets, unused, volumes};
+use super::{Invalid, Warning, WarningKind, environment, inline, secrets, unused, volumes};
 use crate::mesos::VariableType;
 use crate::workload;
 
@@ -30,6 +30,7 @@ pub(super) fn judge(task: &TaskInfo, at: &str, is_adopted: bool) -> Result<Vec<W
         judge_entrypoint(task, at)?;
     }
     judge_numbers(task, at)?;
+    warnings.extend(inline::warn(task, at));
     warnings.extend(unused::warn_of_task(task, at, is_adopted));
     Ok(warnings)
 }
@@ -81,10 +82,10 @@ fn judge_entrypoint(task: &TaskInfo, at: &str) -> Result<(), Invalid> {
 }
 
 /// `config`, and `secret` as Mesos' page calls it, are one field.
-fn judge_image_secret(container: &ContainerInfo, at: &str) -> Result<Vec<Warning>, Invalid> {
+fn judge_image_secret(container: &ContainerInfo, at: &str) -> Result<Option<Warning>, Invalid> {
     let image: Option<&Image> = container.mesos.as_ref().and_then(|mesos| mesos.image.as_ref());
     let Some(docker) = image.and_then(|image| image.docker.as_ref()) else {
-        return Ok(Vec::new());
+        return Ok(None);
     };
     let at = format!("{at}.mesos.image.docker");
     let (secret, at) = match (&docker.config, &docker.secret) {
@@ -96,15 +97,11 @@ fn judge_image_secret(container: &ContainerInfo, at: &str) -> Result<Vec<Warning
         }
         (Some(secret), None) => (secret, format!("{at}.config")),
         (None, Some(secret)) => (secret, format!("{at}.secret")),
-        (None, None) => return Ok(Vec::new()),
+        (None, None) => return Ok(None),
     };
-    let mut warnings: Vec<_> = secrets::judge(secret, &at)?.into_iter().collect();
-    warnings.push(Warning::new(
-        WarningKind::NoEffect,
-        at,
-        "not used for pulling yet; use imagePullSecrets",
-    ));
-    Ok(warnings)
+    secrets::judge(secret, &at)?;
+    let message = "not used for pulling yet; use imagePullSecrets";
+    Ok(Some(Warning::new(WarningKind::NoEffect, at, message)))
 }
 
 /// Numbers that Kubernetes would refuse later, when the workload is made.
@@ -120,6 +117,15 @@ fn judge_numbers(task: &TaskInfo, at: &str) -> Result<(), Invalid> {
     if let Some((field, value)) = resources.chain(limits).find(|(_, value)| *value < 0.0) {
         return Err(Invalid::new(field, format!("{value} is negative; use zero or more")));
     }
+    if let Some(user) = task.command.as_ref().and_then(|command| command.user.as_deref())
+        && user.parse().is_ok_and(|user: i64| !(0..=MAX_USER).contains(&user))
+    {
+        return Err(Invalid::new(
+            format!("{at}.command.user"),
+            format!("{user:?} is no user; use 0 to {MAX_USER}"),
+        ));
+    }
+    judge_ports(task, at)?;
     let check = task.health_check.as_ref();
     let http = check.and_then(|check| Some(("http", check.http.as_ref()?.port?)));
     let tcp = check.and_then(|check| Some(("tcp", check.tcp.as_ref()?.port?)));
@@ -132,6 +138,40 @@ fn judge_numbers(task: &TaskInfo, at: &str) -> Result<(), Invalid> {
     }
 }
 
+/// The ports that become a container's.
+fn judge_ports(task: &TaskInfo, at: &str) -> Result<(), Invalid> {
+    let Some(container) = &task.container else { return Ok(()) };
+    let docker = container.docker.iter().flat_map(|docker| {
+        docker.port_mappings.iter().enumerate().map(|(index, port)| {
+            let field = format!("docker.port_mappings[{index}]");
+            (field, port.container_port, port.protocol.as_deref())
+        })
+    });
+    let networks = container.network_infos.iter().enumerate().flat_map(|(network, info)| {
+        info.port_mappings.iter().enumerate().map(move |(index, port)| {
+            let field = format!("network_infos[{network}].port_mappings[{index}]");
+            (field, port.container_port, port.protocol.as_deref())
+        })
+    });
+    for (field, port, protocol) in docker.chain(networks) {
+        let field = format!("{at}.container.{field}");
+        if let Some(port) = port.filter(|port| !(1..=65_535).contains(port)) {
+            return Err(Invalid::new(
+                format!("{field}.container_port"),
+                format!("{port} is no port; use 1 to 65535"),
+            ));
+        }
+        let is_known = |text: &&str| PROTOCOLS.iter().any(|known| known.eq_ignore_ascii_case(text));
+        if let Some(protocol) = protocol.filter(|text| !is_known(text)) {
+            return Err(Invalid::new(
+                format!("{field}.protocol"),
+                format!("{protocol:?} is no protocol; use tcp, udp or sctp"),
+            ));
+        }
+    }
+    Ok(())
+}
+
 /// The kernel ends a text at a NUL byte.
 pub(super) fn judge_no_nul(text: Option<&str>, field: &str) -> Result<(), Invalid> {
     if text.is_some_and(|text| text.contains('\0')) {
@@ -139,3 +179,8 @@ pub(super) fn judge_no_nul(text: Option<&str>, field: &str) -> Result<(), Invali
     }
     Ok(())
 }
+
+/// The highest `runAsUser` that Kubernetes takes.
+const MAX_USER: i64 = i32::MAX as i64;
+
+const PROTOCOLS: [&str; 3] = ["tcp", "udp", "sctp"];

@@ -35,12 +35,43 @@ fn judge_metadata(metadata: &Map<String, Value>) -> Result<(), Invalid> {
             if key.starts_with(names::LABEL_PREFIX) {
                 return Err(Invalid::new(at, format!("{key:?} is Watchword's; leave it out")));
             }
-            if !value.is_string() {
+            let Some(value) = value.as_str() else {
                 return Err(Invalid::new(format!("{at}.{key}"), "it is no text; put it in quotes"));
+            };
+            if !is_qualified_name(key) {
+                return Err(Invalid::new(
+                    at,
+                    format!("{key:?} is no key; use one like \"team\" or \"example.org/team\""),
+                ));
+            }
+            if kind == "labels" && !value.is_empty() && !is_name(value) {
+                return Err(Invalid::new(
+                    format!("{at}.{key}"),
+                    format!(
+                        "{value:?} is no label's value; use up to 63 letters, digits, \"-\", \"_\" \
+                         and \".\""
+                    ),
+                ));
             }
         }
     }
     Ok(())
+}
+
+/// A key of labels and annotations: a name, and perhaps a domain before it.
+fn is_qualified_name(key: &str) -> bool {
+    match key.split_once('/') {
+        None => is_name(key),
+        Some((domain, name)) => super::is_subdomain(domain) && is_name(name),
+    }
+}
+
+fn is_name(text: &str) -> bool {
+    let edge = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
+    text.len() <= 63
+        && edge(text.as_bytes().first())
+        && edge(text.as_bytes().last())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
 }
 
 fn judge_spec(spec: &Map<String, Value>, tasks: &[TaskInfo]) -> Result<(), Invalid> {

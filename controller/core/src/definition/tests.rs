@@ -304,30 +304,48 @@ fn a_plain_variable_may_be_set_again_and_again_but_not_by_a_secret() {
 }
 
 #[test]
-fn an_inline_value_is_found_so_that_the_caller_can_refuse_it() {
+fn inline_values_are_found_wherever_mesos_has_secrets_so_that_the_caller_can_refuse_them() {
     let inline = json!({"type": "VALUE", "value": {"data": "aHVudGVyMg=="}});
-    let mut task = variables(json!([{"name": "A", "type": "SECRET", "secret": inline}]));
-    json_patch::merge(
-        &mut task,
-        &json!({"container": {"volumes": [{"mode": "RO", "container_path": "a",
-            "source": {"type": "SECRET", "secret": inline}}]}}),
-    );
+    let environment = json!({"variables": [{"name": "A", "type": "SECRET", "secret": inline}]});
+    let csi = json!({"plugin_name": "p", "static_provisioning": {
+        "volume_id": "v", "volume_capability": {}, "node_stage_secrets": {"s": inline},
+    }});
+    let task = json!({
+        "command": {"value": "true", "environment": environment},
+        "container": {
+            "mesos": {"image": {"docker": {"name": "web", "config": inline}}},
+            "volumes": [
+                {"mode": "RO", "container_path": "a",
+                    "source": {"type": "SECRET", "secret": inline}},
+                {"mode": "RO", "container_path": "b",
+                    "source": {"type": "CSI_VOLUME", "csi_volume": csi}},
+            ],
+        },
+        "executor": {"command": {"value": "true", "environment": environment}},
+        "health_check": {"type": "COMMAND",
+            "command": {"value": "true", "environment": environment}},
+    });
 
     let found = judge(&with_task(task)).unwrap();
 
     let fields: Vec<&str> = found
         .iter()
         .filter(|warning| warning.kind == WarningKind::InlineValue)
-        .map(|warning| warning.field.as_str())
+        .map(|warning| warning.field.strip_prefix("spec.tasks[0].").unwrap())
         .collect();
     assert_eq!(
         fields,
         [
-            "spec.tasks[0].command.environment.variables[0].secret",
-            "spec.tasks[0].container.volumes[0].source.secret",
+            "command.environment.variables[0].secret",
+            "container.mesos.image.docker.config",
+            "container.volumes[0].source.secret",
+            "container.volumes[1].source.csi_volume.static_provisioning.node_stage_secrets.s",
+            "executor.command.environment.variables[0].secret",
+            "health_check.command.environment.variables[0].secret",
         ]
     );
-    assert!(found[0].clone().into_invalid().message.contains("use type REFERENCE"));
+    let first = found.iter().find(|one| one.kind == WarningKind::InlineValue).unwrap();
+    assert!(first.clone().into_invalid().message.contains("use type REFERENCE"));
     assert!(!format!("{found:?}").contains("aHVudGVyMg"));
 }
 

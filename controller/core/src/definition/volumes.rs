@@ -33,7 +33,7 @@ pub(super) fn judge(volumes: &[Volume], at: &str) -> Result<Vec<Warning>, Invali
                 format!("Invalid secret specified in volume: {violation}"),
             )
         })?;
-        warnings.extend(secrets::judge(secret, &format!("{at}.source.secret"))?);
+        secrets::judge(secret, &format!("{at}.source.secret"))?;
         let field = format!("{at}.container_path");
         let path = ContainerPath::parse(volume.container_path.as_deref().unwrap_or_default())
             .map_err(|error| Invalid::new(&field, error.to_string()))?;

@@ -3,13 +3,11 @@
 //! The webhook judges the same at admission; the controller judges again, because Spaces change and
 //! because a webhook can be away. The order is that of the mends: what the author can mend first.
 
-use watchword_crds::mesos::TaskInfo;
 use watchword_crds::task_definition::TaskDefinition;
 
-use crate::definition;
+use crate::definition::{self, WarningKind};
 use crate::revision::service_id;
 use crate::space::Ownership;
-use crate::wanted::{SecretSource, secrets_of};
 
 /// Why a definition is not accepted.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -42,14 +40,16 @@ pub fn accept(definition: &TaskDefinition, ownership: &Ownership) -> Option<Refu
         Some(Refusal { message, reason, is_group: spec.tasks.len() > 1 })
     };
 
-    if let Err(invalid) = definition::validate(spec, namespace, name) {
-        return refusal(INVALID, invalid.to_string());
-    }
+    let warnings = match definition::validate(spec, namespace, name) {
+        Ok(warnings) => warnings,
+        Err(invalid) => return refusal(INVALID, invalid.to_string()),
+    };
     let id = service_id(spec, namespace, name);
     if let Err(error) = ownership.check(namespace, &id) {
         return refusal("IdNotOwned", error.to_string());
     }
-    if spec.tasks.iter().any(has_inline_values) && !ownership.allows_inline_values(namespace) {
+    let has_inline_values = warnings.iter().any(|one| one.kind == WarningKind::InlineValue);
+    if has_inline_values && !ownership.allows_inline_values(namespace) {
         let message = format!(
             "secrets of type `VALUE` stand in the clear in the definition, and no Space allows \
              that to the namespace `{namespace}`; store the value with `watchword secret create` \
@@ -58,10 +58,6 @@ pub fn accept(definition: &TaskDefinition, ownership: &Ownership) -> Option<Refu
         return refusal("InlineValues", message);
     }
     None
-}
-
-fn has_inline_values(task: &TaskInfo) -> bool {
-    secrets_of(task).sources().any(|source| matches!(source, SecretSource::Inline(_)))
 }
 
 const INVALID: &str = "Invalid";

@@ -5,6 +5,7 @@
 
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::{Path, Request, State};
@@ -16,6 +17,7 @@ use watchword_protocol::ErrorCode;
 use watchword_store::{Verified, VerifyError};
 
 use super::{Decision, Event, decision};
+use crate::listen::Patience;
 use crate::serve::authenticate::{self, Person};
 use crate::serve::authorize::{self, AdminVerb};
 use crate::serve::secrets_api::known_store;
@@ -34,7 +36,7 @@ pub(in crate::serve) async fn verify(
     let (parts, _) = request.into_parts();
     let person = authenticate::person(&service, Event::Verify, &parts).await?;
     let outcome = match authorize::administer(&service, &person, AdminVerb::Verify).await {
-        Ok(()) => run(&service, &person, &store).await,
+        Ok(()) => run(&service, &person, &store, parts.extensions.get::<Patience>()).await,
         Err(failure) => Err(failure),
     };
     let (decision, failure) = match &outcome {
@@ -45,13 +47,22 @@ pub(in crate::serve) async fn verify(
     outcome
 }
 
-async fn run(service: &Service, person: &Person, store: &str) -> Result<Response, Failure> {
+async fn run(
+    service: &Service,
+    person: &Person,
+    store: &str,
+    patience: Option<&Patience>,
+) -> Result<Response, Failure> {
     known_store(store)?;
+    // However many there are: as long as it goes on, it has time.
+    let wait = || patience.into_iter().for_each(|patience| patience.extend(OBJECT_LIMIT));
+    wait();
     // What is written from now on may or may not be in the answer.
     let time = Timestamp::now();
     let mut stream = pin!(service.store.verify().await.map_err(|error| failure(&error))?);
     let mut objects: Vec<Verified> = Vec::new();
     while let Some(object) = stream.next().await {
+        wait();
         let object =
             object.map_err(|error| Failure::unavailable("cannot verify the store", &error))?;
         if let Some(damage) = &object.damage {
@@ -73,3 +84,6 @@ fn failure(error: &VerifyError) -> Failure {
         VerifyError::Access(_) => Failure::unavailable("cannot verify the store", error),
     }
 }
+
+/// How long the next record may take. Before the first the back end lists all names.
+const OBJECT_LIMIT: Duration = Duration::from_mins(1);

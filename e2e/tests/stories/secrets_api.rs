@@ -1,7 +1,6 @@
 //! The Secrets API as its OpenAPI document describes it: every operation is asked of the running
 //! store, and every answer judged by the document's own schemas.
 
-#[path = "secrets_api/document.rs"]
 mod document;
 
 use std::collections::BTreeSet;

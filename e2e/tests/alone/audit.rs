@@ -2,11 +2,9 @@
 //! kubectl collects verifies, edited copies do not; and a record that is put back past the store is
 //! found by comparing store and log.
 
-#[path = "audit/sink.rs"]
 mod sink;
 
 use std::process::{Output, Stdio};
-use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::core::v1::Pod;
@@ -22,15 +20,11 @@ use watchword_e2e::{Cluster, Namespace, images, run_alone, run_audited, wait_for
 
 const OVERLAY: &str = "manifests/overlays/dev";
 
-/// Two clusters at once, beside the one of all other stories, are too much for a small machine.
-static ONE_CLUSTER: Mutex<()> = Mutex::new(());
-
 /// A change of a log's lines, at one of them.
 type Edit = fn(&mut Vec<String>, usize);
 
 #[test]
 fn the_log_says_who_did_what_and_shows_every_edit() {
-    let _one = ONE_CLUSTER.lock().unwrap_or_else(PoisonError::into_inner);
     run_audited("audit-log", OVERLAY, async |cluster: Cluster| {
         let namespace = cluster.namespace("audited").await?;
         let path = namespace.secret("db");
@@ -172,7 +166,6 @@ async fn refusals_stand_in_the_log_of_the_api_server(
 
 #[test]
 fn a_record_that_is_put_back_is_found_by_comparing_store_and_log() {
-    let _one = ONE_CLUSTER.lock().unwrap_or_else(PoisonError::into_inner);
     run_alone("audit-store", OVERLAY, async |cluster: Cluster| {
         cluster.create_secret("shop/older", "one").await?;
         cluster.create_secret("shop/deleted", "one").await?;

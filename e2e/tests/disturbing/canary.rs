@@ -4,18 +4,12 @@
 //! delivered, while every role logs all that it can. Then everything that the cluster keeps or says
 //! is searched for them, in each form that bytes take on the way. A value that was left lying about
 //! on purpose proves that the search finds what is there.
-//!
-//! In the end, after all stories, the values of all of them are searched for where no application
-//! writes.
 
-use std::fs::File;
-use std::io::Read;
-
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use futures::future::try_join_all;
 use serde_json::json;
 use watchword_e2e::cluster::LocalNode;
-use watchword_e2e::search::{Places, forms, hex, logs, metrics, search};
+use watchword_e2e::search::{Places, forms, hex, logs, metrics, random_value, search};
 use watchword_e2e::watchword::{LIMIT, task, with_file, with_variable};
 use watchword_e2e::{Cluster, Namespace, images, run, skip, wait_for};
 
@@ -37,37 +31,10 @@ fn a_value_is_found_nowhere_but_where_it_was_asked_for() {
     });
 }
 
-#[test]
-#[ignore = "hack/e2e.sh runs it when all other stories have been told"]
-fn no_value_of_any_story_is_left_where_no_application_writes() {
-    run(async |cluster: Cluster| {
-        let node = cluster.local().context("only a local cluster lets itself be searched")?;
-        let values = node.stored_values()?;
-        ensure!(!values.is_empty(), "no story has stored a value that can be searched for");
-        let namespace = cluster.namespace("left").await?;
-        let control = random()?;
-        let left = json!({
-            "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "left"},
-            "data": {"here": control},
-        });
-        namespace.apply(&left.to_string()).await?;
-
-        for (values, is_left) in [(values, false), ([control].into(), true)] {
-            let needles: Vec<String> = values.iter().flat_map(|value| forms(value)).collect();
-            let found = wait_for("the search to be undisturbed", LIMIT, async || {
-                search(&cluster, &node, &needles, Places::NoApplications).await
-            })
-            .await?;
-            assert_eq!(!found.is_empty(), is_left, "one of {values:?} is found in {found:#?}");
-        }
-        anyhow::Ok(())
-    });
-}
-
 async fn deliver_and_search(namespace: &Namespace, node: &LocalNode) -> Result<()> {
     let cluster = namespace.cluster();
     let [variable, file, member, broken, control] =
-        [random()?, random()?, random()?, random()?, random()?];
+        [random_value()?, random_value()?, random_value()?, random_value()?, random_value()?];
     cluster.create_secret(&namespace.secret("variable"), &variable).await?;
     cluster.create_secret(&namespace.secret("file"), "the first version").await?;
     cluster.update_secret(&namespace.secret("file"), &file).await?;
@@ -166,15 +133,4 @@ async fn all_has_been_counted(cluster: &Cluster) -> Result<()> {
     Ok(())
 }
 
-/// 32 characters that nobody else uses.
-fn random() -> Result<String> {
-    let mut bytes = [0; 16];
-    File::open("/dev/urandom")?.read_exact(&mut bytes)?;
-    Ok(bytes.iter().fold(String::new(), |mut text, byte| {
-        text.push(char::from(b'a' + byte % 26));
-        text.push(char::from(b'A' + byte / 26));
-        text
-    }))
-}
-
-const DOCUMENT: &str = include_str!("../../docs/metrics.md");
+const DOCUMENT: &str = include_str!("../../../docs/metrics.md");

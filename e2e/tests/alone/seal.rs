@@ -1,15 +1,9 @@
 //! Sealing: one state for the whole store, whichever of its replicas is there. The stories have a
 //! cluster to themselves, with two stores that nothing opens but people.
 
-#[path = "seal/keeper.rs"]
-mod keeper;
-#[path = "seal/limits.rs"]
 mod limits;
-#[path = "seal/rotation.rs"]
 mod rotation;
-#[path = "seal/spec.rs"]
 mod spec;
-#[path = "seal/strangers.rs"]
 mod strangers;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -28,7 +22,7 @@ use watchword_store::{
     Backend, Config as StoreConfig, Custody, ObjectName, RootKey, SealConfig, Store,
 };
 
-use keeper::{Keeper, Replica};
+use crate::keeper::{Keeper, Replica};
 
 #[test]
 fn one_unseal_serves_all_and_a_seal_holds_for_all() {

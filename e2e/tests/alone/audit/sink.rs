@@ -15,7 +15,7 @@ use watchword_e2e::cluster::{Answer, Https};
 use watchword_e2e::watchword::LIMIT;
 use watchword_e2e::{Cluster, LocalNode, Namespace, wait_for};
 
-use crate::{audit_lines, is_ready, logs, text, verify};
+use super::{audit_lines, is_ready, logs, text, verify};
 
 /// Two replicas, each with a file of its own: who was asked has the line; neither log names a path;
 /// both verify with the key alone; and when the volume is full, nothing is given out or done.

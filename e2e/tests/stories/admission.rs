@@ -15,7 +15,7 @@ fn definitions_that_mesos_refuses_are_refused_in_its_words() {
     run(async |cluster: Cluster| {
         let namespace = cluster.namespace("words").await?;
         let vectors: Value = serde_json::from_str(include_str!(
-            "../../controller/core/tests/vectors/mesos-validation.json"
+            "../../../controller/core/tests/vectors/mesos-validation.json"
         ))?;
         let mut refused = 0;
         for case in vectors["cases"].as_array().context("no cases")? {

@@ -1,6 +1,4 @@
-//! What users install, as the API server takes it, and the components that no other story has.
-
-use std::path::Path;
+//! The component `deny-exec`.
 
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::core::v1::Pod;
@@ -8,37 +6,7 @@ use kube::Api;
 use kube::api::{Patch, PatchParams, PostParams};
 use serde_json::json;
 use watchword_e2e::watchword::{LIMIT, task, with_variable};
-use watchword_e2e::{Cluster, Namespace, images, run, run_alone, wait_for};
-
-#[test]
-fn the_production_overlay_is_taken_by_the_api_server() {
-    run(async |cluster: Cluster| {
-        for folder in ["crds", "manifests/overlays/production"] {
-            let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(folder);
-            let folder = folder.to_str().context("no text")?;
-
-            // What the stories run on was applied by the same means.
-            let applied = cluster
-                .kubectl(&[
-                    "apply",
-                    "--server-side",
-                    "--force-conflicts",
-                    "--dry-run=server",
-                    "--kustomize",
-                    folder,
-                ])
-                .await?;
-
-            let refused = String::from_utf8_lossy(&applied.stderr);
-            assert!(applied.status.success(), "{folder}: {refused}");
-            assert!(!refused.contains("Warning"), "{folder}: {refused}");
-            let taken = String::from_utf8_lossy(&applied.stdout);
-            let all = taken.lines().all(|line| line.ends_with("(server dry run)"));
-            assert!(all && taken.lines().count() >= 4, "{folder}: {taken}");
-        }
-        anyhow::Ok(())
-    });
-}
+use watchword_e2e::{Cluster, Namespace, images, run_alone, wait_for};
 
 #[test]
 fn deny_exec_closes_pods_with_secrets_and_leaves_others_alone() {

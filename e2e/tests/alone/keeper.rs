@@ -1,8 +1,5 @@
 //! Whoever keeps the share of a store: initialises it, unseals it, and looks at each replica.
 
-#[path = "../secrets_api/document.rs"]
-mod document;
-
 use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -17,7 +14,7 @@ use watchword_e2e::watchword::LIMIT;
 use watchword_e2e::{Cluster, wait_for};
 use watchword_store::openpgp::PrivateKey;
 
-use document::Document;
+use crate::document::Document;
 
 /// A person with all rights, and the private key that the one share is encrypted to.
 pub(crate) struct Keeper {

@@ -112,7 +112,8 @@ fn a_pod_that_is_refused_again_and_again_waits_and_does_not_flood_the_audit_log(
         let pods: Api<Pod> = namespace.api();
         let patch = json!({"metadata": {"finalizers": [FINALIZER]}});
         pods.patch(&pod, &PatchParams::default(), &Patch::Merge(&patch)).await?;
-        pods.delete(&pod, &DeleteParams::default()).await?;
+        // Its token is good for a minute after the time that it is given to end.
+        pods.delete(&pod, &DeleteParams::default().grace_period(600)).await?;
 
         // Each replica counts for itself.
         let mut asked = 0;
@@ -145,6 +146,7 @@ fn a_pod_that_is_refused_again_and_again_waits_and_does_not_flood_the_audit_log(
 
         let patch = json!({"metadata": {"finalizers": null}});
         pods.patch(&pod, &PatchParams::default(), &Patch::Merge(&patch)).await?;
+        pods.delete(&pod, &DeleteParams::default().grace_period(0)).await?;
         anyhow::Ok(())
     });
 }

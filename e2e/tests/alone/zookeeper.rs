@@ -1,9 +1,5 @@
 //! A store whose records lie in a ZooKeeper, and the ways there and away.
 
-#[allow(dead_code, reason = "not every story needs all of it")]
-#[path = "seal/keeper.rs"]
-mod keeper;
-#[path = "zookeeper/server.rs"]
 mod server;
 
 use std::cell::{Cell, RefCell};
@@ -20,7 +16,7 @@ use watchword_crds::{SealedRecord, SecretStore, names};
 use watchword_e2e::watchword::{LIMIT, task, with_variable};
 use watchword_e2e::{Cluster, Namespace, SEALED, run_alone, wait_for};
 
-use keeper::Keeper;
+use crate::keeper::Keeper;
 use server::ZooKeeper;
 
 #[test]
