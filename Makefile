@@ -74,8 +74,8 @@ programs: build ## Compile, and put the programs into one folder
 	@cp -f $(BUILT_PROFILE)/watchword $(BUILT_PROFILE)/watchword-controller $(WATCHWORD_PROGRAMS)
 
 .PHONY: size
-size: programs ## What the programs weigh; the agent may weigh 5 MB
-	@hack/size.sh
+size: programs ## What the programs weigh, and with PROFILE=release the image; fails above the limits
+	@PROFILE=$(PROFILE) hack/size.sh
 
 .PHONY: image
 image: PROFILE := release
@@ -136,6 +136,10 @@ render: launcher ## Render every overlay and component of the manifests
 .PHONY: check-context
 check-context: ## What the image is built from is a workspace
 	@hack/check-context.sh
+
+.PHONY: check-image
+check-image: programs ## The Dockerfile gives an image of two programs that is not root's (buildah)
+	@hack/check-image.sh
 
 .PHONY: check-ring
 check-ring: ## One TLS provider in the whole tree: aws-lc, never ring

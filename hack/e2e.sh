@@ -78,15 +78,18 @@ kind)
   command -v kind >/dev/null || fail "\`kind\` is not installed"
   command -v docker >/dev/null || fail "\`docker\` is not installed"
   export KUBECONFIG=$WATCHWORD_CACHE/kind.kubeconfig
-  started=1
+  # One of that name that is there already is somebody's, and stays.
   kind create cluster --name watchword --config e2e/kind.yaml --kubeconfig "$KUBECONFIG" --wait 120s
+  started=1
   "$launcher" images --no-load --agent "$programs/agent" \
     --controller "$programs/watchword-controller" |
     while read -r archive; do kind load image-archive --name watchword "$archive"; done
   ;;
 given)
   [[ -n ${KUBECONFIG:-} ]] || fail "set KUBECONFIG"
-  note "the cluster of $KUBECONFIG"
+  note "the cluster of $KUBECONFIG, whose nodes must have these images (ctr -n k8s.io images import FILE):"
+  "$launcher" images --no-load --agent "$programs/agent" --controller "$programs/watchword-controller" |
+    while read -r archive; do note "  $archive"; done
   ;;
 *) fail "CLUSTER is local or kind, not $cluster" ;;
 esac
@@ -108,12 +111,12 @@ fi
 # the others. In a group of its own, so that all of it can be ended.
 step "Telling the stories"
 note "those on clusters of their own are told meanwhile: $logs/alone.log"
-setsid "${told[@]}" --test alone -- --test-threads 1 ${FILTER:-} >"$logs/alone.log" 2>&1 &
+setsid "${told[@]}" --test alone -- --test-threads 2 ${FILTER:-} >"$logs/alone.log" 2>&1 &
 alone=$!
 failed=
 "${told[@]}" --lib --bins || failed=yes
 "${told[@]}" --doc || failed=yes
-"${told[@]}" --test stories -- --test-threads 4 ${FILTER:-} || failed=yes
+"${told[@]}" --test stories -- --test-threads 3 ${FILTER:-} || failed=yes
 "${told[@]}" --test disturbing -- ${FILTER:-} || failed=yes
 wait "$alone" || failed=yes
 alone=
@@ -121,6 +124,8 @@ cat "$logs/alone.log"
 [[ -z $failed ]] || fail "a story failed"
 done_
 
+# A few stories may have stored nothing.
+[[ -z ${FILTER:-} ]] || exit 0
 step "Searching for what the stories have stored"
 "${told[@]}" --test traces
 done_

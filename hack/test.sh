@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # Everything that CI checks, in an order that fails early: formatting, lints, documentation, unit
-# tests, fuzz targets, what the image is built from, manifests, and the end-to-end suite on a cluster
+# tests, fuzz targets, the image and what it is built from, manifests, and the end-to-end suite on a cluster
 # of its own. Kubernetes is built in the background meanwhile, which takes about ten minutes once per
 # machine.
 #
 # Before the end it says how long each step took; the last line sums up the counts of the test runner.
 
-steps=9
+steps=10
 source "$(dirname "$0")/lib.sh"
 counts=$logs/test-runner.log
 : >"$counts"
@@ -42,6 +42,8 @@ packages=()
 command -v gpg >/dev/null || packages+=(gnupg)
 command -v curl >/dev/null || packages+=(curl)
 command -v xxd >/dev/null || packages+=(xxd)
+# What builds the image where there is no Docker.
+command -v buildah >/dev/null || packages+=(buildah)
 # libFuzzer is written in C++.
 command -v c++ >/dev/null || packages+=(g++)
 if ((${#packages[@]})); then
@@ -82,6 +84,10 @@ done_
 
 step "What the image is built from"
 make check-context
+done_
+
+step "The image"
+make check-image
 done_
 
 step "Manifests"

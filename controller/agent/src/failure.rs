@@ -92,6 +92,7 @@ fn line(message: &str) -> String {
 /// Best effort: where there is no such file, stderr has said it already.
 fn leave_termination_message(line: &str) {
     let path = std::env::var_os(WATCHWORD_TERMINATION_LOG)
+        .filter(|path| !path.is_empty())
         .unwrap_or_else(|| DEFAULT_TERMINATION_LOG.into());
     // The kubelet has made the file. Making one would leave litter on a machine without kubelet.
     let file = OpenOptions::new().write(true).truncate(true).open(Path::new(&path));

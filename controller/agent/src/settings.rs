@@ -47,9 +47,9 @@ pub(crate) fn identity() -> Result<Identity, Failure> {
     Ok(Identity { container: text(WATCHWORD_CONTAINER)?, token: text(WATCHWORD_TOKEN)?.into() })
 }
 
-/// Reads `WATCHWORD_ENV_CACHE`, which only containers with exec probes or hooks have.
+/// Reads `WATCHWORD_ENV_CACHE`, which is empty but for containers with exec probes or hooks.
 pub(crate) fn env_cache() -> Option<PathBuf> {
-    std::env::var_os(WATCHWORD_ENV_CACHE).map(PathBuf::from)
+    std::env::var_os(WATCHWORD_ENV_CACHE).filter(|path| !path.is_empty()).map(PathBuf::from)
 }
 
 /// Reads `WATCHWORD_FILES`.

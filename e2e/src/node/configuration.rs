@@ -88,6 +88,8 @@ fn kubelet(cgroup: &ControlGroup) -> String {
             "nodefs.available": "1%",
         },
         "failSwapOn": false,
+        // What rotates away is compressed, and no search for values would find it there.
+        "containerLogMaxSize": "100Mi",
         // Else a full disk makes the kubelet delete the imported images.
         "imageGCHighThresholdPercent": 100,
         "imageGCLowThresholdPercent": 99,

@@ -110,6 +110,8 @@ impl Running {
             .args(&daemon.arguments)
             .env_clear()
             .env("PATH", INSIDE_BIN)
+            // Collecting less often takes memory and spares a tenth of the processor time.
+            .env("GOGC", "300")
             .env("HOME", "/run")
             .env("TMPDIR", "/run")
             .current_dir("/")

@@ -15,7 +15,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use watchword_e2e::cache::Cache;
 use watchword_e2e::node::{self, Layout, Record, UpOptions};
 use watchword_e2e::progress::Progress;
-use watchword_e2e::skip;
+use watchword_e2e::{images, skip};
 
 #[test]
 fn a_cluster_comes_once_survives_its_starter_and_a_crash_leaves_only_empty_groups() {
@@ -34,6 +34,11 @@ fn a_cluster_comes_once_survives_its_starter_and_a_crash_leaves_only_empty_group
     assert_eq!(Record::of(&layout).unwrap().init, first.init);
     assert!(success(&name, &["kubectl", "get", "nodes"]).contains("node-1"));
     assert!(success(&name, &["exec", "--", "sh", "-c", "echo $KUBECONFIG"]).contains(&name));
+    let kubeconfig = success(&name, &["kubeconfig"]);
+    assert!(Path::new(kubeconfig.trim()).starts_with(layout.state()), "{kubeconfig}");
+    for archive in images::build_basic(&Cache::from_env().unwrap()).unwrap() {
+        success(&name, &["load-image", archive.to_str().unwrap()]);
+    }
 
     // The end of the supervisor is the end of everything but empty control groups.
     kill(first.holder.pid);

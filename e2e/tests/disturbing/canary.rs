@@ -8,6 +8,7 @@
 use anyhow::{Result, ensure};
 use futures::future::try_join_all;
 use serde_json::json;
+use watchword_crds::names;
 use watchword_e2e::cluster::LocalNode;
 use watchword_e2e::search::{Places, forms, hex, logs, metrics, random_value, search};
 use watchword_e2e::watchword::{LIMIT, task, with_file, with_variable};
@@ -21,7 +22,7 @@ fn a_value_is_found_nowhere_but_where_it_was_asked_for() {
             return Ok(());
         };
         cluster
-            .disturb(["controller", "webhook", "store"], async |roles| {
+            .disturb(["certificates", "controller", "webhook", "store"], async |roles| {
                 let trace = roles.iter().map(|role| role.set_variable("RUST_LOG", "trace"));
                 try_join_all(trace).await?;
                 let namespace = cluster.namespace("canary").await?;
@@ -92,10 +93,14 @@ async fn deliver_and_search(namespace: &Namespace, node: &LocalNode) -> Result<(
         .await?
         .success()?;
     assert_eq!(read, format!("{file}{file}"));
-    ensure!(
-        logs(cluster).await?.iter().any(|(_, text)| text.contains("\"level\":\"TRACE\"")),
-        "no role logs at level trace"
-    );
+    let said = logs(cluster).await?;
+    for role in ["certificates", "controller", "webhook", "store"] {
+        let pods = format!("{}/watchword-{role}-", names::NAMESPACE);
+        let traces = |(source, text): &(String, String)| {
+            source.starts_with(&pods) && text.contains("\"level\":\"TRACE\"")
+        };
+        ensure!(said.iter().any(traces), "{role} does not log at level trace");
+    }
 
     let values = [&variable, &file, &member, &broken];
     let needles: Vec<String> = values.iter().flat_map(|value| forms(value)).collect();

@@ -5,3 +5,4 @@ mod canary;
 mod certificates;
 mod chaos;
 mod delivery;
+mod steps;

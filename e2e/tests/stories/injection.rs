@@ -1,12 +1,13 @@
 //! Variables: from the store into the environment of the process that asked for them, and of no
 //! other.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Context;
 use futures::AsyncReadExt;
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::{DeleteParams, LogParams};
+use kube::Api;
+use kube::api::{DeleteParams, LogParams, PostParams};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use watchword_e2e::images::BUSYBOX;
@@ -263,6 +264,86 @@ fn probes_hooks_init_containers_and_sidecars_of_an_adopted_deployment_have_its_v
         // The hook after the start runs beside the program.
         lines.sort_unstable();
         assert_eq!(lines, ["app", "postStart", "preStop"].map(|what| format!("{what} <{OPEN}>")));
+        anyhow::Ok(())
+    });
+}
+
+#[test]
+fn what_is_added_to_a_pod_after_the_injection_is_injected_too() {
+    run(async |cluster: Cluster| {
+        let namespace = cluster.namespace("reinvoked").await?;
+        namespace.account("app").await?;
+        cluster.create_secret(&namespace.secret("db"), "value of db").await?;
+        // In the second round of admission: a probe for whatever the agent starts by then.
+        let added = json!({
+            "apiVersion": "admissionregistration.k8s.io/v1", "kind": "MutatingAdmissionPolicy",
+            "metadata": {"name": namespace.name()},
+            "spec": {
+                "reinvocationPolicy": "IfNeeded",
+                "matchConstraints": {
+                    "namespaceSelector": {"matchLabels": {
+                        "kubernetes.io/metadata.name": namespace.name(),
+                    }},
+                    "resourceRules": [{"apiGroups": [""], "apiVersions": ["v1"],
+                                       "operations": ["CREATE"], "resources": ["pods"]}],
+                },
+                "matchConditions": [{
+                    "name": "injected",
+                    "expression":
+                        "object.spec.containers[0].?command.orValue([''])[0] == '/watchword/agent'",
+                }],
+                "mutations": [{"patchType": "JSONPatch", "jsonPatch": {"expression":
+                    "[JSONPatch{op: 'add', path: '/spec/containers/0/readinessProbe', value: \
+                     {'exec': {'command': ['sh', '-c', 'test -n \"$DB\"']}, 'periodSeconds': 1}}]",
+                }}],
+            },
+        });
+        let bound = json!({
+            "apiVersion": "admissionregistration.k8s.io/v1",
+            "kind": "MutatingAdmissionPolicyBinding",
+            "metadata": {"name": namespace.name()}, "spec": {"policyName": namespace.name()},
+        });
+        namespace.apply(&format!("{added}\n---\n{bound}")).await?;
+        let adopted = with_variable(json!({"name": "app"}), "DB", &namespace.secret("db"));
+        let adopt =
+            json!({"selector": {"matchLabels": {"app": "app"}}, "serviceAccountName": "app"});
+        namespace.define("app", &json!({"tasks": [adopted], "run": {"adopt": adopt}})).await?;
+        namespace.condition("app", "Accepted", "True").await?;
+
+        let pods: Api<Pod> = namespace.api();
+        let pod = wait_for("a pod with the probe", LIMIT, async || {
+            let pod = json!({
+                "metadata": {"name": "app",
+                             "labels": {"app": "app", "watchword.dev/inject": "true"}},
+                "spec": {
+                    "serviceAccountName": "app", "terminationGracePeriodSeconds": 0,
+                    "containers": [{"name": "app", "image": BUSYBOX,
+                                    "command": ["sh", "-c", "exec sleep 600"]}],
+                },
+            });
+            // Webhook and policy may know of it a moment later.
+            let pod = pods.create(&PostParams::default(), &serde_json::from_value(pod)?).await?;
+            if pod.spec.iter().any(|spec| spec.containers[0].readiness_probe.is_some()) {
+                return anyhow::Ok(pod);
+            }
+            pods.delete("app", &DeleteParams::default().grace_period(0)).await?;
+            anyhow::bail!("it has no probe")
+        })
+        .await?;
+
+        let app = container(&pod, "app")?;
+        let words = ["/watchword/agent", "exec", "--cached", "--", "sh", "-c", "test -n \"$DB\""];
+        assert_eq!(app["readinessProbe"]["exec"]["command"], json!(words));
+        let names: Vec<&str> = app["env"]
+            .as_array()
+            .context("no env")?
+            .iter()
+            .filter_map(|one| one["name"].as_str())
+            .collect();
+        let distinct: BTreeSet<&str> = names.iter().copied().collect();
+        assert_eq!(names.len(), distinct.len(), "{names:?}");
+        // The probe sees the secret, or the pod would never be Ready.
+        namespace.pod_ready("app", LIMIT).await?;
         anyhow::Ok(())
     });
 }

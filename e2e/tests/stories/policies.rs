@@ -9,7 +9,7 @@ use k8s_openapi::api::admissionregistration::v1::{
 };
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::batch::v1::{CronJob, Job};
-use k8s_openapi::api::core::v1::{Pod, Secret};
+use k8s_openapi::api::core::v1::{Node, Pod, Secret};
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
@@ -58,6 +58,7 @@ fn every_policy_is_bound_denies_tells_the_audit_log_and_has_no_type_warning() {
             "watchword-controller-scope",
             "watchword-injected",
             "watchword-opt-in",
+            "watchword-pod-binding",
             "watchword-pod-metadata",
             "watchword-task-cronjobs",
             "watchword-task-pods",
@@ -226,6 +227,43 @@ fn a_label_that_nearly_asks_for_secrets_is_refused_with_its_value_and_the_mend()
         // The right word gets as far as the webhook.
         let refusal = create("true").await?;
         assert!(refusal.contains("no task definition of namespace"), "{refusal:?}");
+        anyhow::Ok(())
+    });
+}
+
+#[test]
+fn whoever_binds_a_pod_to_a_node_says_nothing_of_watchword() {
+    run(async |cluster: Cluster| {
+        let namespace = cluster.namespace("binding").await?;
+        let pod = json!({
+            "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "plain"},
+            "spec": {"schedulerName": "nobody",
+                     "containers": [{"name": "plain", "image": images::BUSYBOX}]},
+        });
+        namespace.apply(&pod.to_string()).await?;
+        let nodes: Api<Node> = Api::all(cluster.client());
+        let node = nodes.list(&ListParams::default()).await?.items.remove(0).name_any();
+        let bind = async |metadata: Value| {
+            let mut binding = json!({
+                "apiVersion": "v1", "kind": "Binding", "metadata": metadata,
+                "target": {"apiVersion": "v1", "kind": "Node", "name": node},
+            });
+            binding["metadata"]["name"] = json!("plain");
+            let path = format!("/api/v1/namespaces/{}/pods/plain/binding", namespace.name());
+            let request = http::Request::post(path).body(serde_json::to_vec(&binding)?)?;
+            let answer = cluster.client().request::<Value>(request).await;
+            anyhow::Ok(answer.err().map(|error| error.to_string()).unwrap_or_default())
+        };
+        for metadata in [
+            json!({"labels": {"watchword.dev/task-definition": "web"}}),
+            json!({"annotations": {"watchword.dev/note": "x"}}),
+        ] {
+            let refusal = bind(metadata.clone()).await?;
+            let words = "a Binding cannot set labels and annotations watchword.dev/*";
+            assert!(refusal.contains(words), "{metadata}: {refusal:?}");
+        }
+
+        assert_eq!(bind(json!({"annotations": {"example.org/note": "x"}})).await?, "");
         anyhow::Ok(())
     });
 }

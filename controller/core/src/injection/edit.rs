@@ -79,14 +79,15 @@ impl InjectionPlan {
                 json!({"name": pod::AGENT_VOLUME, "mountPath": pod::AGENT_DIRECTORY, "readOnly": true}),
                 json!({"name": token_volume(index), "mountPath": TOKENS, "readOnly": true}),
             ]);
-            if let Some(path) = &container.termination_message_path {
-                variables.push(variable(env_names::WATCHWORD_TERMINATION_LOG, path));
-            }
+            // Set in any case, else a ConfigMap of the pod's own, by `envFrom`, could say where.
+            let log = container.termination_message_path.as_deref();
+            let log = log.unwrap_or(DEFAULT_TERMINATION_LOG);
+            variables.push(variable(env_names::WATCHWORD_TERMINATION_LOG, log));
+            let cache = if injection.caches_env { ENV_CACHE_FILE } else { "" };
+            variables.push(variable(env_names::WATCHWORD_ENV_CACHE, cache));
             wrapping.0 = &[pod::AGENT, "exec", "--"];
         }
         if injection.caches_env {
-            let file = format!("{ENV_CACHE}/environment");
-            variables.push(variable(env_names::WATCHWORD_ENV_CACHE, &file));
             mounts.push(json!({"name": env_volume(index), "mountPath": ENV_CACHE}));
             wrapping.1 = &[pod::AGENT, "exec", "--cached", "--"];
         }
@@ -290,6 +291,9 @@ const INSTALL: &str = "/watchword-install";
 
 const TOKENS: &str = "/var/run/watchword";
 const ENV_CACHE: &str = "/var/run/watchword-env";
+const ENV_CACHE_FILE: &str = "/var/run/watchword-env/environment";
+/// Where the kubelet reads unless the container says otherwise.
+const DEFAULT_TERMINATION_LOG: &str = "/dev/termination-log";
 const FILES: &str = "/watchword-files";
 const SANDBOXES: &str = "/watchword-sandbox";
 

@@ -46,6 +46,9 @@ fn requests_that_are_too_large_or_make_no_sense_are_refused_at_once() {
                 .into_bytes()
         };
         for path in ["/mutate/pods", "/validate/taskdefinitions"] {
+            let mut longest = review("admission.k8s.io/v1");
+            longest.resize(3 << 20, b' ');
+            rows.push((&webhook, "POST", path, longest, 200));
             rows.push((&webhook, "POST", path, vec![b' '; (3 << 20) + 1], 413));
             rows.push((&webhook, "POST", path, b"{".to_vec(), 400));
             rows.push((&webhook, "POST", path, deep.clone(), 400));

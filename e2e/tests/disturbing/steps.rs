@@ -1,0 +1,256 @@
+//! A controller that is killed between two of its steps, for each step and each kind of workload.
+//!
+//! A policy of the API server keeps the controller from a step, so that it is killed after the ones
+//! before. Its successor, which nothing hinders, brings all to its end.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use futures::future::{join_all, try_join_all};
+use k8s_openapi::api::admissionregistration::v1::{
+    ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding,
+};
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::api::{DeleteParams, DynamicObject, ListParams, PostParams};
+use kube::core::{ApiResource, GroupVersionKind};
+use kube::{Api, ResourceExt};
+use serde_json::{Value, json};
+use watchword_crds::{TaskRevision, names};
+use watchword_e2e::watchword::{LIMIT, task, with_variable};
+use watchword_e2e::{Cluster, Namespace, run, wait_for};
+
+#[test]
+fn a_controller_killed_between_any_two_steps_is_succeeded_by_one_that_goes_on() {
+    run(async |cluster: Cluster| {
+        cluster
+            .disturb(["controller"], async |[controller]| {
+                let namespace = cluster.namespace("steps").await?;
+                namespace.account("app").await?;
+                let secret = namespace.secret("s");
+                cluster.create_secret(&secret, "value of s").await?;
+                for step in [Step::Revision, Step::Workload, Step::Status] {
+                    let gate = Gate::close(&namespace, step).await?;
+                    let told = async {
+                        for kind in KINDS {
+                            namespace.define(&kind.name(step), &kind.spec(&secret)).await?;
+                        }
+                        let before = KINDS.iter().map(|kind| kind.stands_before(&namespace, step));
+                        try_join_all(before).await?;
+                        for pod in controller.pods().await? {
+                            controller.kill(&pod.name_any()).await?;
+                        }
+                        anyhow::Ok(())
+                    }
+                    .await;
+                    gate.open().await?;
+                    told?;
+                    for ended in
+                        join_all(KINDS.iter().map(|kind| kind.ends(&namespace, step))).await
+                    {
+                        ended?;
+                    }
+                }
+                Ok(())
+            })
+            .await
+    });
+}
+
+/// What the controller writes for a definition, in its order.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Step {
+    Revision,
+    Workload,
+    Status,
+}
+
+/// How the definition's tasks run.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Kind {
+    Adopt,
+    Once,
+    Schedule,
+    Service,
+}
+
+const KINDS: [Kind; 4] = [Kind::Adopt, Kind::Once, Kind::Schedule, Kind::Service];
+
+impl Kind {
+    fn name(self, step: Step) -> String {
+        format!("{self:?}-{step:?}").to_lowercase()
+    }
+
+    fn spec(self, secret: &str) -> Value {
+        let run = match self {
+            Self::Adopt => json!({"adopt": {
+                "selector": {"matchLabels": {"app": "none"}}, "serviceAccountName": "app",
+            }}),
+            Self::Once => json!({"once": {}}),
+            Self::Schedule => json!({"schedule": {"cron": "@yearly", "suspend": true}}),
+            Self::Service => json!({"service": {"instances": 0}}),
+        };
+        let main = match self {
+            Self::Adopt => json!({"name": "main"}),
+            _ => task("main", "true"),
+        };
+        json!({"tasks": [with_variable(main, "S", secret)], "run": run})
+    }
+
+    /// The workload as it is in the cluster; adopted ones are somebody else's.
+    async fn workload(self, namespace: &Namespace, name: &str) -> Result<Option<DynamicObject>> {
+        let kind = match self {
+            Self::Adopt => return Ok(None),
+            Self::Once => GroupVersionKind::gvk("batch", "v1", "Job"),
+            Self::Schedule => GroupVersionKind::gvk("batch", "v1", "CronJob"),
+            Self::Service => GroupVersionKind::gvk("apps", "v1", "Deployment"),
+        };
+        let client = namespace.cluster().client();
+        let resource = ApiResource::from_gvk(&kind);
+        let api: Api<DynamicObject> = Api::namespaced_with(client, namespace.name(), &resource);
+        Ok(api.get_opt(name).await?)
+    }
+
+    /// Waits until all is there that comes before the step, and the step itself is kept from
+    /// happening.
+    async fn stands_before(self, namespace: &Namespace, step: Step) -> Result<()> {
+        let name = self.name(step);
+        wait_for(&format!("`{name}` to stand before its step"), LIMIT, async || {
+            let revisions = revisions(namespace, &name).await?;
+            let workload = self.workload(namespace, &name).await?;
+            let status = namespace.definition(&name).await?.status.unwrap_or_default();
+            let is_hindered = status.message.as_deref().is_some_and(|said| said.contains(WORDS));
+            match (step, self) {
+                (Step::Revision, _) => {
+                    ensure!(is_hindered, "not hindered yet: {:?}", status.message);
+                    assert!(revisions.is_empty() && workload.is_none(), "{name}");
+                }
+                // There is no workload to make.
+                (Step::Workload, Self::Adopt) => ensure!(!revisions.is_empty(), "no revision"),
+                (Step::Workload, _) => {
+                    ensure!(is_hindered, "not hindered yet: {:?}", status.message);
+                    assert!(!revisions.is_empty() && workload.is_none(), "{name}");
+                }
+                (Step::Status, _) => {
+                    ensure!(!revisions.is_empty(), "no revision");
+                    ensure!(self == Self::Adopt || workload.is_some(), "no workload");
+                    assert!(status.current_revision.is_none(), "{name}");
+                }
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Waits until the definition has one revision, a workload that names it, and a status of both.
+    async fn ends(self, namespace: &Namespace, step: Step) -> Result<()> {
+        let name = self.name(step);
+        wait_for(&format!("`{name}` to come to its end"), AFTER_THE_LEASE, async || {
+            let definition = namespace.definition(&name).await?;
+            let status = definition.status.clone().unwrap_or_default();
+            ensure!(status.observed_generation == definition.metadata.generation, "not looked at");
+            let [revision] = &revisions(namespace, &name).await?[..] else { bail!("not one") };
+            ensure!(status.current_revision.as_ref() == Some(revision), "the status has another");
+            if self == Self::Adopt {
+                return Ok(());
+            }
+            let workload = self.workload(namespace, &name).await?.context("no workload")?;
+            let owners = workload.owner_references();
+            ensure!(
+                owners.iter().any(|owner| Some(&owner.uid) == definition.uid().as_ref()),
+                "its workload is another's"
+            );
+            let named = json!({"name": "WATCHWORD_REVISION", "value": revision}).to_string();
+            ensure!(workload.data.to_string().contains(&named), "it names another revision");
+            Ok(())
+        })
+        .await
+    }
+}
+
+/// The names of a definition's revisions.
+async fn revisions(namespace: &Namespace, definition: &str) -> Result<Vec<String>> {
+    let all = namespace.api::<TaskRevision>().list(&ListParams::default()).await?;
+    let of_definition = all.iter().filter(|revision| revision.spec.definition == definition);
+    Ok(of_definition.map(ResourceExt::name_any).collect())
+}
+
+/// A policy that keeps the controller from a step in one namespace.
+struct Gate {
+    cluster: Cluster,
+    name: String,
+}
+
+impl Gate {
+    /// Closes it, and waits until it is.
+    async fn close(namespace: &Namespace, step: Step) -> Result<Self> {
+        let cluster = namespace.cluster().clone();
+        let name = format!("{}-{step:?}", namespace.name()).to_lowercase();
+        let resources = match step {
+            Step::Revision => json!(["taskrevisions"]),
+            Step::Workload => json!(["deployments", "jobs", "cronjobs"]),
+            Step::Status => json!(["taskdefinitions/status"]),
+        };
+        let controller =
+            format!("system:serviceaccount:{}:{}", names::NAMESPACE, names::CONTROLLER);
+        let rule = |groups: Value, resources: Value| {
+            json!({"apiGroups": groups, "apiVersions": ["*"], "operations": ["CREATE", "UPDATE"],
+                   "resources": resources})
+        };
+        let policy = json!({
+            "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicy",
+            "metadata": {"name": name},
+            "spec": {
+                "matchConstraints": {
+                    "namespaceSelector": {"matchLabels": {
+                        "kubernetes.io/metadata.name": namespace.name(),
+                    }},
+                    "resourceRules": [
+                        rule(json!(["apps", "batch", "watchword.dev"]), resources),
+                        // By which one sees that it is closed.
+                        rule(json!([""]), json!(["configmaps"])),
+                    ],
+                },
+                "validations": [{
+                    "expression": format!(
+                        "request.userInfo.username != '{controller}' \
+                         && request.resource.resource != 'configmaps'"
+                    ),
+                    "message": WORDS,
+                    "reason": "Forbidden",
+                }],
+            },
+        });
+        let binding = json!({
+            "apiVersion": "admissionregistration.k8s.io/v1",
+            "kind": "ValidatingAdmissionPolicyBinding",
+            "metadata": {"name": name},
+            "spec": {"policyName": name, "validationActions": ["Deny"]},
+        });
+        let gate = Self { cluster, name };
+        namespace.apply(&format!("{policy}\n---\n{binding}")).await?;
+        let config: ConfigMap = serde_json::from_value(json!({"metadata": {"name": "asks"}}))?;
+        let only_asks = PostParams { dry_run: true, ..PostParams::default() };
+        wait_for("the gate to be closed", LIMIT, async || {
+            let asked = namespace.api::<ConfigMap>().create(&only_asks, &config).await;
+            let refused = asked.is_err_and(|error| error.to_string().contains(WORDS));
+            refused.then_some(()).context("it is open")
+        })
+        .await?;
+        Ok(gate)
+    }
+
+    async fn open(self) -> Result<()> {
+        let client = self.cluster.client();
+        let parameters = DeleteParams::default();
+        let bindings: Api<ValidatingAdmissionPolicyBinding> = Api::all(client.clone());
+        bindings.delete(&self.name, &parameters).await?;
+        let policies: Api<ValidatingAdmissionPolicy> = Api::all(client);
+        policies.delete(&self.name, &parameters).await?;
+        Ok(())
+    }
+}
+
+const WORDS: &str = "the story keeps the controller from this step";
+
+/// A successor leads after 15 seconds, and tries what was refused again after some more.
+const AFTER_THE_LEASE: Duration = Duration::from_secs(180);
