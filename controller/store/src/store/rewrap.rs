@@ -26,8 +26,8 @@ impl<B: Backend> Store<B> {
     ///
     /// # Errors
     ///
-    /// [`RewrapError`]. A record that does not open is left as it is and named at the end; all
-    /// others are moved.
+    /// [`RewrapError`]. A record that stands in the way by itself ([`RewrapError::record`]) is left
+    /// as it is, with what belongs to it, and named at the end; all others are moved.
     pub async fn rewrap(
         &self,
         progress: impl Fn(Rewrapped) + Send + Sync,
@@ -49,12 +49,12 @@ impl<B: Backend> Store<B> {
         let mut paths = stream::iter(names)
             .map(|name| self.rewrap_path(&keys.keyring, &keys.keyring, name))
             .buffer_unordered(REQUESTS_AT_ONCE);
-        let mut damaged = None;
+        let mut left = None;
         while let Some(path) = paths.next().await {
             match path {
                 Ok(records) => moved.fetch_add(records, Ordering::Relaxed),
-                Err(RewrapError::Access(error @ AccessError::Damaged { .. })) => {
-                    damaged.get_or_insert(error);
+                Err(error) if error.record().is_some() => {
+                    left.get_or_insert(error);
                     0
                 }
                 Err(error) => return Err(error),
@@ -62,9 +62,9 @@ impl<B: Backend> Store<B> {
             done.fetch_add(1, Ordering::Relaxed);
             progress(state());
         }
-        match damaged {
+        match left {
             None => Ok(state()),
-            Some(error) => Err(error.into()),
+            Some(error) => Err(error),
         }
     }
 

@@ -324,6 +324,29 @@ fn a_namespace_that_is_recorded_while_its_term_ends_is_not_lost() {
 }
 
 #[test]
+fn a_head_that_was_put_back_is_named_and_left_and_all_others_are_moved() {
+    let backend = MemoryBackend::default();
+    let store = replica(&backend);
+    filled(&store);
+    let before = backend.objects();
+    put(&store, b"three").unwrap();
+    let head = store.keys().unwrap().keyring.head_name(&path());
+    backend.tamper(&head, Some(before[&head].clone()));
+    block_on(store.rotate(2)).unwrap();
+    let seen = Mutex::new(Vec::new());
+
+    let error = block_on(store.rewrap(|state| seen.lock().unwrap().push(state))).unwrap_err();
+
+    assert!(matches!(error, RewrapError::Access(AccessError::RolledBack { .. })), "{error:?}");
+    assert_eq!(error.record(), Some(&head));
+    assert_eq!(seen.lock().unwrap().last().unwrap().done, 3);
+    let of_the_first_term = backend.objects().into_iter().filter(|(name, bytes)| {
+        name.kind() != ObjectKind::Keyring && Record::parse(bytes).unwrap().term() == 1
+    });
+    assert!(of_the_first_term.map(|(name, _)| name.head_of()).all(|of| of == head));
+}
+
+#[test]
 fn a_damaged_record_is_named_and_left_and_keeps_its_term_alive() {
     let backend = MemoryBackend::default();
     let store = replica(&backend);
