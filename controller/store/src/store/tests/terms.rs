@@ -153,6 +153,34 @@ fn a_rewrapping_that_crashes_anywhere_is_harmless_and_goes_on() {
 }
 
 #[test]
+fn what_goes_through_the_whole_store_comes_to_its_end_though_answers_are_lost_now_and_then() {
+    let backend = MemoryBackend::default();
+    let store = replica(&backend);
+    for number in 0..50 {
+        let path: SecretPath = format!("shop/{number}").parse().unwrap();
+        let value = Value::new(b"x".to_vec());
+        block_on(store.write(&path, &value, &meta(), Precondition::Any)).unwrap();
+    }
+    block_on(store.rotate(2)).unwrap();
+
+    backend.leave_unanswered(17);
+    let rewrapped = rewrap(&store).unwrap();
+    backend.leave_unanswered(17);
+    let retired = block_on(store.retire()).unwrap();
+    backend.leave_unanswered(17);
+    let swept = block_on(store.sweep()).unwrap();
+    backend.leave_unanswered(17);
+    let verified: Vec<_> =
+        block_on(async { store.verify().await.unwrap().try_collect().await.unwrap() });
+
+    assert_eq!(rewrapped.done, 51);
+    assert_eq!(terms_in_use(&backend), [2]);
+    assert_eq!((retired, swept), (vec![1], 0));
+    // Heads, versions and the keyring.
+    assert_eq!(verified.len(), 101);
+}
+
+#[test]
 fn a_rewrapping_that_is_dropped_at_any_await_is_harmless_and_goes_on() {
     for polls in 0.. {
         let backend = MemoryBackend::default();
