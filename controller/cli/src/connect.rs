@@ -275,16 +275,17 @@ impl Connection {
         request: Request<RequestBody>,
         sink: &mut impl Write,
     ) -> Result<Response<Zeroizing<Vec<u8>>>, Error> {
-        let answer = timeout(EXCHANGE_TIME, self.send(request));
+        let answer = timeout(STANDSTILL_TIME, self.send(request));
         let (head, mut body) = answer.await.map_err(|_| Error::TimedOut)??.into_parts();
         if !head.status.is_success() {
             let body =
                 timeout(EXCHANGE_TIME, collect(body)).await.map_err(|_| Error::TimedOut)??;
             return Ok(Response::from_parts(head, body));
         }
-        // Long is not the same as silent: the limit is for each piece.
+        // Long is not the same as silent: the limit is for each piece. Before the first the store
+        // lists all records.
         while let Some(data) =
-            timeout(EXCHANGE_TIME, next_data(&mut body)).await.map_err(|_| Error::TimedOut)??
+            timeout(STANDSTILL_TIME, next_data(&mut body)).await.map_err(|_| Error::TimedOut)??
         {
             sink.write_all(&data).map_err(Error::Write)?;
         }
@@ -384,7 +385,7 @@ pub(crate) const EXCHANGE_TIME: Duration = Duration::from_secs(60);
 
 /// How long nothing may come of a request that has the store go through all records: a file that is
 /// sent may stand still, because what is on its way already, some MiB, is written record by record;
-/// and a check answers when it is through.
+/// a backup begins when all are listed; and a check or a list answers when it is through.
 pub(crate) const STANDSTILL_TIME: Duration = Duration::from_secs(10 * 60);
 
 #[cfg(test)]
