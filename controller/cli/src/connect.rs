@@ -362,6 +362,12 @@ pub(crate) enum Error {
 }
 
 impl Error {
+    /// Whether it may be gone with another connection: replicas come and go, and none keeps a
+    /// connection for ever.
+    pub(crate) fn may_pass(&self) -> bool {
+        matches!(self, Self::Ended | Self::Exchange(_) | Self::TimedOut)
+    }
+
     /// What to do about it.
     pub(crate) fn hint(&self) -> Option<String> {
         match self {
