@@ -102,18 +102,27 @@ impl fmt::Display for Address {
     }
 }
 
+/// Which pods of a cluster's store may be asked.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Pods {
+    /// Those that are ready.
+    Ready,
+    /// Others that run too, where none is ready: who runs the store asks it for the reason.
+    Running,
+}
+
 /// Connects to a store.
 ///
 /// # Errors
 ///
 /// `Error` for whatever stands in the way up to the end of the TLS handshake.
-pub(crate) async fn connect(target: &Target) -> Result<Connection, Error> {
+pub(crate) async fn connect(target: &Target, pods: Pods) -> Result<Connection, Error> {
     match target {
         Target::Address { address, ca_file, token_file } => {
             connect_straight(address, ca_file, token_file.as_deref()).await
         }
         Target::Cluster { context, kubeconfig, system_namespace } => {
-            cluster::connect(context.clone(), kubeconfig.as_deref(), system_namespace).await
+            cluster::connect(context.clone(), kubeconfig.as_deref(), system_namespace, pods).await
         }
     }
 }
@@ -213,7 +222,7 @@ async fn open(
         http1::handshake(TokioIo::new(stream)).await.map_err(exchange_failure)?;
     // It ends with the sender; what goes wrong in it, the sender's caller hears.
     tokio::spawn(connection);
-    Ok(Connection { authorization, host, sender })
+    Ok(Connection { authorization, host, note: None, sender })
 }
 
 /// A failed handshake: somebody else answers, or nobody who speaks TLS 1.3.
@@ -231,6 +240,8 @@ pub(crate) struct Connection {
     pub(crate) authorization: Option<HeaderValue>,
     /// The `Host` header.
     pub(crate) host: String,
+    /// What the person should know of what answers, if that is not in order.
+    pub(crate) note: Option<String>,
     sender: SendRequest<RequestBody>,
 }
 

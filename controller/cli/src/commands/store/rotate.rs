@@ -6,10 +6,11 @@ use anyhow::bail;
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::time::sleep;
 
+use super::reached_at;
 use crate::{
     api::{Rewrap, RotateStatus, Store},
     args::{ReachArgs, RotateArgs},
-    connect::{Target, connect},
+    connect::{Pods, Target, connect},
     output::{Output, WriteError},
 };
 
@@ -20,7 +21,7 @@ pub(super) async fn run(
 ) -> anyhow::Result<()> {
     let RotateArgs { retire, wait, status, store, json } = args;
     let target = reach.target()?;
-    let mut store = Store { connection: connect(&target).await?, id: store.store_id };
+    let mut store = reached_at(&target, store, output).await?;
     let mut state = match status {
         true => store.rotate_status().await?,
         false => {
@@ -81,7 +82,7 @@ async fn finished(
                 failures += 1;
                 sleep(PAUSE).await;
                 // Without another connection the next question fails as this one did.
-                if let Ok(connection) = connect(target).await {
+                if let Ok(connection) = connect(target, Pods::Running).await {
                     store.connection = connection;
                 }
             }

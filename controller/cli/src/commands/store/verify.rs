@@ -25,7 +25,7 @@ pub(super) async fn run(
         .map(|key| audit::public_key(&key))
         .transpose()
         .map_err(|error| misuse(&chain(&error)))?;
-    let mut store = reached(reach, store).await?;
+    let mut store = reached(reach, store, output).await?;
     let verified = store.verify().await?;
     let mut findings = damaged(&verified);
     let mut log = None;
