@@ -31,7 +31,7 @@ where
 {
     let (reader, writer) = reflector::store();
     let api: Api<K> = Api::all(shared.client.clone());
-    fill(writer, watcher(api, watcher::Config::default().any_semantic()), shared);
+    fill(writer, watcher(api, watcher::Config::default()), shared);
     reader
 }
 
@@ -44,7 +44,7 @@ where
     let (reader, writer) = reflector::store();
     let api: Api<DeserializeGuard<K>> = Api::all(shared.client.clone());
     let known = reader.clone();
-    let events = watcher(api, watcher::Config::default().any_semantic()).filter_map(move |event| {
+    let events = watcher(api, watcher::Config::default()).filter_map(move |event| {
         future::ready(event.map(|event| readable(event, &known)).transpose())
     });
     fill(writer, events, shared);
