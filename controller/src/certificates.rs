@@ -79,7 +79,7 @@ struct Keeper {
 impl Keeper {
     /// Keeps everything right, without end.
     async fn keep<E>(&self) -> Result<(), E> {
-        let _standing = Standing(&self.condition);
+        let _standing = Standing { condition: &self.condition, ends: &self.ends };
         let mut changes = pin!(self.cluster.changes());
         let backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(30));
         loop {
@@ -125,12 +125,17 @@ impl Keeper {
     }
 }
 
-/// While it lives the role is as ready as its work; then it stands by, which is always ready.
-struct Standing<'a>(&'a Condition);
+/// While it lives the role is as ready as its work; then it stands by, which is always ready, and
+/// knows of no certificate: what it knew grows old, and an alarm by it would never end.
+struct Standing<'a> {
+    condition: &'a Condition,
+    ends: &'a Ends,
+}
 
 impl Drop for Standing<'_> {
     fn drop(&mut self) {
-        self.0.met();
+        self.condition.met();
+        self.ends.0.clear();
     }
 }
 
@@ -178,3 +183,27 @@ const ROUNDS: usize = 5;
 
 /// How long one round may take.
 const TIMEOUT: Duration = Duration::from_secs(20);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{metrics::Metrics, readiness::Readiness, shutdown::Shutdown};
+
+    #[test]
+    fn a_replica_that_stands_by_is_ready_and_says_no_ends_of_certificates() {
+        let (_trigger, shutdown) = Shutdown::channel();
+        let readiness = Readiness::new(&shutdown);
+        let condition = readiness.condition("certificates");
+        let (ends, metrics) = (Ends::default(), Metrics::new());
+        metrics.register(|registry| registry.register("ends", "Ends", ends.0.clone()));
+        ends.0.get_or_create(&EndLabels { secret: names::CA }).set(1);
+        condition.unmet("cannot keep them");
+        let led = metrics.encode().unwrap();
+
+        drop(Standing { condition: &condition, ends: &ends });
+
+        assert!(led.contains(names::CA), "{led}");
+        assert!(!metrics.encode().unwrap().contains(names::CA));
+        assert_eq!(readiness.unmet(), []);
+    }
+}

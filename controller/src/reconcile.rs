@@ -13,7 +13,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
-use k8s_openapi::jiff::Timestamp;
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::api::{Patch, PatchParams};
 use kube::core::error_boundary::InvalidObject;
 use kube::runtime::controller::{Action, Error as ControllerError};
@@ -23,7 +24,8 @@ use serde_json::json;
 use tokio::sync::mpsc;
 use tracing::{debug, warn};
 use watchword_core::reconciliation::{
-    Check, Observed, Outcome, Plan, Report, latest, plan, settles_at, status,
+    Check, Observed, Outcome, Plan, Report, is_waiting_for_secrets, latest, plan, settles_at,
+    status,
 };
 use watchword_core::wanted::secrets_of;
 use watchword_crds::{TaskDefinition, TaskDefinitionStatus, names};
@@ -341,19 +343,24 @@ fn next(
     let settles = settles_at(observed, now)
         .map(|at| Duration::try_from(at.duration_since(now)).unwrap_or_default());
     let latest = latest_of(observed, now);
-    // A pod is told of only after some time, see `is_waiting_for_secrets`.
-    let waits = latest.is_some() && matches!(asked.check, Check::Unknown { .. });
     let times = [
         Some(RESYNC.mul_f64(0.9 + random * 0.2)),
         soon,
         settles,
-        waits.then_some(WAITING),
+        waits(&observed.pods, &asked.check, now).then_some(WAITING),
         plan.conflict.is_some().then_some(CONFLICTING),
         matches!(outcome, Outcome::Refused(_)).then_some(REFUSED),
         plan.revision.is_some().then(|| asked.again_in(latest, now, random)),
     ];
     let soonest = times.into_iter().flatten().min().unwrap_or(RESYNC);
     Action::requeue(soonest.max(SOONEST))
+}
+
+/// Whether a pod waits for the store, or is about to be told of as one that does. One that has long
+/// been served waits for nothing, whatever has become of the store since.
+fn waits(pods: &[Pod], check: &Check, now: Timestamp) -> bool {
+    let Check::Unknown { since, .. } = *check else { return false };
+    pods.iter().any(|pod| is_waiting_for_secrets(pod, since, now + TOLD_WITHIN))
 }
 
 /// What becomes of a definition whose reconcile failed.
@@ -453,6 +460,9 @@ const SOONEST: Duration = Duration::from_secs(1);
 
 /// How often pods that wait are looked at.
 const WAITING: Duration = Duration::from_secs(6);
+
+/// How long after its start a pod that waits is told of at the latest; see `is_waiting_for_secrets`.
+const TOLD_WITHIN: SignedDuration = SignedDuration::from_secs(15);
 
 #[cfg(test)]
 #[allow(clippy::needless_pass_by_value)] // JSON literals are handed over where they are made.

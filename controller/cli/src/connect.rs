@@ -102,18 +102,27 @@ impl fmt::Display for Address {
     }
 }
 
+/// Which pods of a cluster's store may be asked.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Pods {
+    /// Those that are ready.
+    Ready,
+    /// Others that run too, where none is ready: who runs the store asks it for the reason.
+    Running,
+}
+
 /// Connects to a store.
 ///
 /// # Errors
 ///
 /// `Error` for whatever stands in the way up to the end of the TLS handshake.
-pub(crate) async fn connect(target: &Target) -> Result<Connection, Error> {
+pub(crate) async fn connect(target: &Target, pods: Pods) -> Result<Connection, Error> {
     match target {
         Target::Address { address, ca_file, token_file } => {
             connect_straight(address, ca_file, token_file.as_deref()).await
         }
         Target::Cluster { context, kubeconfig, system_namespace } => {
-            cluster::connect(context.clone(), kubeconfig.as_deref(), system_namespace).await
+            cluster::connect(context.clone(), kubeconfig.as_deref(), system_namespace, pods).await
         }
     }
 }
@@ -213,7 +222,7 @@ async fn open(
         http1::handshake(TokioIo::new(stream)).await.map_err(exchange_failure)?;
     // It ends with the sender; what goes wrong in it, the sender's caller hears.
     tokio::spawn(connection);
-    Ok(Connection { authorization, host, sender })
+    Ok(Connection { authorization, host, note: None, sender })
 }
 
 /// A failed handshake: somebody else answers, or nobody who speaks TLS 1.3.
@@ -231,6 +240,8 @@ pub(crate) struct Connection {
     pub(crate) authorization: Option<HeaderValue>,
     /// The `Host` header.
     pub(crate) host: String,
+    /// What the person should know of what answers, if that is not in order.
+    pub(crate) note: Option<String>,
     sender: SendRequest<RequestBody>,
 }
 
@@ -275,16 +286,17 @@ impl Connection {
         request: Request<RequestBody>,
         sink: &mut impl Write,
     ) -> Result<Response<Zeroizing<Vec<u8>>>, Error> {
-        let answer = timeout(EXCHANGE_TIME, self.send(request));
+        let answer = timeout(STANDSTILL_TIME, self.send(request));
         let (head, mut body) = answer.await.map_err(|_| Error::TimedOut)??.into_parts();
         if !head.status.is_success() {
             let body =
                 timeout(EXCHANGE_TIME, collect(body)).await.map_err(|_| Error::TimedOut)??;
             return Ok(Response::from_parts(head, body));
         }
-        // Long is not the same as silent: the limit is for each piece.
+        // Long is not the same as silent: the limit is for each piece. Before the first the store
+        // lists all records.
         while let Some(data) =
-            timeout(EXCHANGE_TIME, next_data(&mut body)).await.map_err(|_| Error::TimedOut)??
+            timeout(STANDSTILL_TIME, next_data(&mut body)).await.map_err(|_| Error::TimedOut)??
         {
             sink.write_all(&data).map_err(Error::Write)?;
         }
@@ -361,6 +373,12 @@ pub(crate) enum Error {
 }
 
 impl Error {
+    /// Whether it may be gone with another connection: replicas come and go, and none keeps a
+    /// connection for ever.
+    pub(crate) fn may_pass(&self) -> bool {
+        matches!(self, Self::Ended | Self::Exchange(_) | Self::TimedOut)
+    }
+
     /// What to do about it.
     pub(crate) fn hint(&self) -> Option<String> {
         match self {
@@ -384,7 +402,7 @@ pub(crate) const EXCHANGE_TIME: Duration = Duration::from_secs(60);
 
 /// How long nothing may come of a request that has the store go through all records: a file that is
 /// sent may stand still, because what is on its way already, some MiB, is written record by record;
-/// and a check answers when it is through.
+/// a backup begins when all are listed; and a check or a list answers when it is through.
 pub(crate) const STANDSTILL_TIME: Duration = Duration::from_secs(10 * 60);
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use kube::runtime::reflector::{ObjectRef, Store};
 use watchword_core::space::Ownership;
 use watchword_crds::{Space, TaskDefinition, task_revision::TaskRevision};
 
-use crate::follow::follow;
+use crate::follow::{follow, follow_readable};
 use crate::shared::Shared;
 
 /// Task definitions, their revisions, and spaces.
@@ -23,8 +23,12 @@ pub struct Caches {
 impl Caches {
     /// Starts watching; the role is not Ready until each cache has been filled once.
     pub fn watch(shared: &Shared) -> Self {
-        let caches =
-            Self { definitions: follow(shared), revisions: follow(shared), spaces: follow(shared) };
+        let caches = Self {
+            definitions: follow_readable(shared),
+            revisions: follow_readable(shared),
+            // Spaces restrict: without one, its ids belong to the namespace of their name.
+            spaces: follow(shared),
+        };
         let condition = shared.readiness.condition("caches");
         let (definitions, revisions, spaces) =
             (caches.definitions.clone(), caches.revisions.clone(), caches.spaces.clone());

@@ -229,7 +229,7 @@ where
     K: Clone + Debug + DeserializeOwned + Resource<DynamicType = ()> + Send + Sync + 'static,
 {
     let (store, writer) = reflector::store();
-    let events = watcher(api, config.any_semantic())
+    let events = watcher(api, config)
         .default_backoff()
         .modify(slim)
         .reflect(writer)

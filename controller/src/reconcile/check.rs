@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
@@ -25,6 +25,8 @@ pub(super) struct Checks {
     ca: PathBuf,
     /// The client for the authorities that it was made with.
     client: Mutex<Option<(Vec<u8>, Client)>>,
+    /// Until when nobody asks, and what they are told instead.
+    silence: Mutex<Option<(Timestamp, String)>>,
     token: PathBuf,
     url: String,
 }
@@ -60,6 +62,7 @@ impl Checks {
             answers: Mutex::default(),
             ca: ca_dir.join("ca.crt"),
             client: Mutex::default(),
+            silence: Mutex::default(),
             token: token_file,
             url: format!("{}{CHECK_PATH}", store_url.trim_end_matches('/')),
         }
@@ -93,14 +96,33 @@ impl Checks {
     }
 
     async fn post(&self, key: &Key, revision: &str, now: Timestamp) -> Check {
+        if let Some(why) = self.silence() {
+            return unknown(ErrorCode::Unavailable, &why, now);
+        }
         match self.request(key, revision).await {
             Err(error) => {
                 debug!(error = %Chain(&error), "the store does not answer");
+                if error.is_silence() {
+                    let until = Timestamp::now() + SILENCE;
+                    *self.lock_silence() = Some((until, error.to_string()));
+                }
                 unknown(ErrorCode::Unavailable, &error.to_string(), now)
             }
             Ok(Err(answer)) => unknown(answer.code, &answer.message, now),
             Ok(Ok(answer)) => read(answer, now),
         }
+    }
+
+    /// Why the store is not to be asked now: it did not answer somebody else a moment ago, and all
+    /// definitions would wait for it in turn, their workloads with them.
+    fn silence(&self) -> Option<String> {
+        let silence = self.lock_silence();
+        let (_, why) = silence.as_ref().filter(|(until, _)| Timestamp::now() < *until)?;
+        Some(why.clone())
+    }
+
+    fn lock_silence(&self) -> MutexGuard<'_, Option<(Timestamp, String)>> {
+        self.silence.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn request(
@@ -217,6 +239,17 @@ enum AskError {
     ReadToken(#[source] std::io::Error),
 }
 
+impl AskError {
+    /// Whether nothing came back, or not in time: it has to do with the store, not with the question.
+    fn is_silence(&self) -> bool {
+        match self {
+            Self::Reach(_) => true,
+            Self::Read(error) => error.is_timeout(),
+            Self::MakeClient(_) | Self::ReadCa(_) | Self::ReadToken(_) => false,
+        }
+    }
+}
+
 /// An answer, or `Unknown` if it says only that the store cannot tell.
 fn read(answer: CheckAnswer, now: Timestamp) -> Check {
     let errors = answer.references.iter().filter_map(|one| one.error.as_ref());
@@ -263,6 +296,9 @@ fn unknown(code: ErrorCode, message: &str, since: Timestamp) -> Check {
 
 /// A reconcile waits for it.
 const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long nobody asks a store that did not answer.
+const SILENCE: SignedDuration = SignedDuration::from_secs(10);
 
 /// How long an answer holds by which every reference can be read.
 const RESOLVED_LIFETIME: SignedDuration = SignedDuration::from_mins(10);

@@ -5,8 +5,6 @@ use std::path::PathBuf;
 
 use http::{Method, Request, Response};
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::Pod;
-use k8s_openapi::jiff::SignedDuration;
 use kube::Client;
 use kube::client::Body;
 use rstest::rstest;
@@ -361,6 +359,36 @@ async fn an_adopted_deployment_is_poked_when_the_definition_is_new_or_another_on
     assert!(poke.0.contains("fieldManager=watchword-poke"), "{}", poke.0);
     assert_eq!(poke.1["metadata"]["uid"], "uid of refused");
     assert_eq!(poke.1.get("spec"), None);
+}
+
+#[rstest]
+#[case::just_started("False", 0, true)]
+#[case::has_waited_long("False", 600, true)]
+#[case::started_while_the_store_was_away("True", 60, true)]
+#[case::was_served_before_the_store_went("True", 600, false)]
+fn a_definition_is_looked_at_for_pods_that_wait_and_not_for_those_that_work(
+    #[case] ready: &str,
+    #[case] seconds: i64,
+    #[case] expected: bool,
+) {
+    let now = Timestamp::now();
+    let started = now - SignedDuration::from_secs(seconds);
+    let pod: Pod = typed(json!({
+        "metadata": {"name": "web-1", "labels": {names::INJECT_LABEL: "true"}},
+        "status": {
+            "phase": "Running",
+            "conditions": [{"type": "Ready", "status": ready}],
+            "containerStatuses": [{
+                "name": "web", "image": "", "imageID": "", "ready": ready == "True",
+                "restartCount": 0, "state": {"running": {"startedAt": started.to_string()}},
+            }],
+        },
+    }));
+    let since = now - SignedDuration::from_mins(2);
+    let away = Check::Unknown { message: String::new(), reason: "StoreUnavailable", since };
+
+    assert_eq!(waits(std::slice::from_ref(&pod), &away, now), expected);
+    assert!(!waits(&[pod], &Check::Answered(Vec::new()), now));
 }
 
 #[tokio::test]

@@ -20,6 +20,7 @@ use futures::stream::{self, Stream, StreamExt};
 
 use crate::archive::format::{Decoder, Encoder, Object};
 use crate::backend::{Backend, BackendError, Cause, Listed};
+use crate::insist::insist;
 use crate::name::{ObjectKind, ObjectName};
 use crate::record::{Header, Reader};
 
@@ -51,7 +52,9 @@ where
         let secrets = secrets(backend, pending.as_deref()).await?;
         let mut changed = Vec::new();
         let mut taken = stream::iter(secrets)
-            .map(|secret| async move { (take(backend, &secret).await, secret.head.name) })
+            .map(
+                |secret| async move { (insist(|| take(backend, &secret)).await, secret.head.name) },
+            )
             .buffered(SECRETS_AT_ONCE);
         while let Some((objects, head)) = taken.next().await {
             match objects? {
@@ -74,11 +77,11 @@ where
     }
 
     let namespaces = ObjectName::namespaces();
-    if let Some(stored) = backend.get(&namespaces).await? {
+    if let Some(stored) = insist(|| backend.get(&namespaces)).await? {
         let object = Object { name: namespaces, bytes: stored.bytes };
         sink.send(encoder.object(&object)?).await?;
     }
-    let after = backend.get(&keyring).await?;
+    let after = insist(|| backend.get(&keyring)).await?;
     if after.is_none_or(|after| after.revision != before.revision) {
         return Err(WriteArchiveError::KeyringChanged);
     }
@@ -122,7 +125,7 @@ where
                 ObjectKind::Head => heads += 1,
                 _ => {}
             }
-            writes.push(put(backend, object));
+            writes.push(async move { insist(|| put(backend, &object)).await });
         }
         let mut writes = stream::iter(writes).buffer_unordered(WRITES_AT_ONCE);
         while let Some(written) = writes.next().await {
@@ -132,7 +135,7 @@ where
     let summary = source.decoder.finish()?;
 
     // Heads of another store could not be opened by this one, and would spoil its lists.
-    let there = backend.list(ObjectKind::Head).await?.len();
+    let there = insist(|| backend.list(ObjectKind::Head)).await?.len();
     if there > heads {
         return Err(ReadArchiveError::Strangers { count: there - heads });
     }
@@ -191,25 +194,25 @@ where
 }
 
 /// Stores one object of a backup.
-async fn put<B: Backend>(backend: &B, object: Object) -> Result<(), ReadArchiveError> {
+async fn put<B: Backend>(backend: &B, object: &Object) -> Result<(), ReadArchiveError> {
     let Object { name, bytes } = object;
-    match backend.create(&name, &bytes).await {
+    match backend.create(name, bytes).await {
         Err(BackendError::Conflict { .. }) => {}
         result => return Ok(result.map(|_| ())?),
     }
-    let Some(stored) = backend.get(&name).await? else {
-        return Err(BackendError::Conflict { name }.into());
+    let Some(stored) = backend.get(name).await? else {
+        return Err(BackendError::Conflict { name: name.clone() }.into());
     };
-    if stored.bytes == bytes {
+    if stored.bytes == *bytes {
         return Ok(());
     }
     // Left by a restore that did not come to its end; or the keyring of a store was lost, and what
     // was written after the backup is worth more than the backup.
     let sequence = |bytes: &[u8]| Header::read(&mut Reader(bytes)).ok().map(|h| h.version);
-    if sequence(&stored.bytes) > sequence(&bytes) {
-        return Err(ReadArchiveError::Newer { object: name });
+    if sequence(&stored.bytes) > sequence(bytes) {
+        return Err(ReadArchiveError::Newer { object: name.clone() });
     }
-    backend.replace(&name, &bytes, &stored.revision).await?;
+    backend.replace(name, bytes, &stored.revision).await?;
     Ok(())
 }
 
@@ -225,9 +228,9 @@ async fn secrets<B: Backend>(
     backend: &B,
     only: Option<&[ObjectName]>,
 ) -> Result<Vec<SecretNames>, BackendError> {
-    let heads = backend.list(ObjectKind::Head).await?;
+    let heads = insist(|| backend.list(ObjectKind::Head)).await?;
     let mut versions: BTreeMap<ObjectName, Vec<ObjectName>> = BTreeMap::new();
-    for Listed { name, .. } in backend.list(ObjectKind::Version).await? {
+    for Listed { name, .. } in insist(|| backend.list(ObjectKind::Version)).await? {
         versions.entry(name.head_of()).or_default().push(name);
     }
     Ok(heads

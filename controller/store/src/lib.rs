@@ -22,15 +22,17 @@
 //! [`keyring`], shares and seal state in [`share`] and [`seal`]. How the objects of one path change together, what a crash leaves, and how several
 //! replicas stay in step, in [`store`]. What a back end must promise, in [`backend`].
 //!
-//! The crate decides nothing by a clock or by its environment: times come in as arguments. Only the
-//! back ends, each behind a feature, need a runtime: `file` (one file, redb), `kubernetes`
-//! (SealedRecord objects) and `zookeeper`. The feature `openpgp` entrusts shares to people's keys
+//! The crate decides nothing by a clock or by its environment: times come in as arguments. A tokio
+//! runtime is needed by what goes through the whole store, to pause before it asks again, and by the
+//! back ends, each behind a feature: `file` (one file, redb), `kubernetes` (SealedRecord objects)
+//! and `zookeeper`. The feature `openpgp` entrusts shares to people's keys
 //! (the module of that name), `testing` brings the suite for back ends and one in memory.
 
 mod cache;
 mod data_key;
 mod encoding;
 mod head;
+mod insist;
 #[cfg(test)]
 mod known_answers;
 mod random;

@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use futures::stream::{self, StreamExt};
 
 use crate::backend::{Backend, BackendError, Revision};
+use crate::insist::insist;
 use crate::name::{ObjectKind, ObjectName};
 
 /// Copies the store in `from` to `to`, which holds none, and tells `progress` after each object.
@@ -46,13 +47,13 @@ pub async fn copy<A: Backend, B: Backend>(
         return Err(MigrateError::Occupied);
     }
     for name in there.keys() {
-        to.delete(name, None).await.map_err(MigrateError::Destination)?;
+        insist(|| to.delete(name, None)).await.map_err(MigrateError::Destination)?;
     }
 
     let mut done = Progress { done: 0, total: before.len() + 1 };
     progress(done);
     let mut copies = stream::iter(&before)
-        .map(|(name, revision)| copy_object(from, to, name, revision))
+        .map(|(name, revision)| insist(move || copy_object(from, to, name, revision)))
         .buffer_unordered(COPIES_AT_ONCE);
     while let Some(result) = copies.next().await {
         result?;
@@ -68,7 +69,7 @@ pub async fn copy<A: Backend, B: Backend>(
     if let Some(name) = after.into_keys().find(|name| !before.contains_key(name)) {
         return Err(MigrateError::Busy { object: name });
     }
-    copy_object(from, to, &keyring, &source_keyring.revision).await?;
+    insist(|| copy_object(from, to, &keyring, &source_keyring.revision)).await?;
     done.done += 1;
     progress(done);
     Ok(done)
@@ -112,7 +113,7 @@ async fn copy_object<A: Backend, B: Backend>(
 async fn objects<B: Backend>(backend: &B) -> Result<BTreeMap<ObjectName, Revision>, BackendError> {
     let mut objects = BTreeMap::new();
     for kind in [ObjectKind::Version, ObjectKind::Head, ObjectKind::Namespaces, ObjectKind::Seal] {
-        let listed = backend.list(kind).await?;
+        let listed = insist(|| backend.list(kind)).await?;
         objects.extend(listed.into_iter().map(|object| (object.name, object.revision)));
     }
     Ok(objects)

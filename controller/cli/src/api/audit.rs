@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! GET    /secrets/v1/audit/STORE         200 {"public_key":"…"}
-//! GET    /secrets/v1/verify/STORE        200 {"time":"…","objects":[{"object":"…","newest":1,…}]}
+//! GET    /secrets/v1/verify/STORE        200 {"time":"…","objects":[{"object":"…","newest":1,…}],"sound_versions":9}
 //! ```
 
 use jiff::Timestamp;
@@ -37,8 +37,18 @@ struct AuditKey {
 pub(crate) struct Verified {
     /// When the store began to look, by its clock.
     pub(crate) time: Timestamp,
-    /// The records.
+    /// The records, but for those that are only counted.
     pub(crate) objects: Vec<Object>,
+    /// How many versions open; a store of an earlier release has them among the records.
+    #[serde(default)]
+    sound_versions: usize,
+}
+
+impl Verified {
+    /// How many records there are.
+    pub(crate) fn records(&self) -> usize {
+        self.objects.len() + self.sound_versions
+    }
 }
 
 /// What is known of a record, without its path.

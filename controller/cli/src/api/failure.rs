@@ -130,6 +130,18 @@ impl Error {
         matches!(&self.cause, Cause::Refused(refusal) if refusal.status.is_client_error())
     }
 
+    /// Whether it may be gone with another connection, because a replica is going away or cannot
+    /// reach what it needs.
+    pub(crate) fn may_pass(&self) -> bool {
+        match &self.cause {
+            Cause::Exchange(error) => error.may_pass(),
+            Cause::Refused(refusal) => {
+                refusal.status == StatusCode::SERVICE_UNAVAILABLE && !refusal.is_sealed()
+            }
+            _ => false,
+        }
+    }
+
     /// What to do about it.
     pub(crate) fn hint(&self) -> Option<String> {
         let Cause::Refused(refusal) = &self.cause else { return None };

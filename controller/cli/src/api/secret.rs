@@ -27,7 +27,10 @@ use watchword_core::reference::SecretName;
 use zeroize::Zeroizing;
 
 use super::{Action, BYTES, Call, Cause, Error, ROOT, Store};
-use crate::{connect::RequestBody, value::Value};
+use crate::{
+    connect::{RequestBody, STANDSTILL_TIME},
+    value::Value,
+};
 
 impl Store {
     /// Stores a new secret.
@@ -100,7 +103,9 @@ impl Store {
     ) -> Result<(Vec<SecretName>, Vec<String>), Error> {
         let action = Action::List(directory.clone());
         let path = format!("{}?list=true", self.secret(directory.path()));
-        let Names { array, unreadable } = self.ask_json(action.clone(), Call::get(path)).await?;
+        // Every head is looked at, for paths stand inside.
+        let call = Call { limit: STANDSTILL_TIME, ..Call::get(path) };
+        let Names { array, unreadable } = self.ask_json(action.clone(), call).await?;
         let names = array.into_iter();
         let names = names.map(|name| name.parse().map_err(|_| Error::new(&action, Cause::Name)));
         Ok((names.collect::<Result<_, _>>()?, unreadable))

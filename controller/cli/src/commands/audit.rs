@@ -11,14 +11,14 @@ use crate::{
     api::Store,
     args::{AuditArgs, AuditCommand, misuse},
     audit::{self, JsonReport, is_verified},
-    connect::connect,
+    connect::{Pods, connect},
     output::{Output, Told, WriteError, chain, printable},
 };
 
 pub(super) async fn run(args: AuditArgs, output: &mut Output) -> anyhow::Result<()> {
     match args.command {
         AuditCommand::PublicKey { store, reach } => {
-            let connection = connect(&reach.target()?).await?;
+            let connection = connect(&reach.target()?, Pods::Ready).await?;
             let key = Store { connection, id: store.store_id }.audit_key().await?;
             Ok(output.line(&printable(&key))?)
         }

@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 use crate::{
     api::{Directory, Opened, Store, Version},
     args::{ReachArgs, SecretArgs, SecretCommand, StoreIdArgs},
-    connect::connect,
+    connect::{Pods, connect},
     output::{Output, Told, WriteError},
 };
 
@@ -77,7 +77,7 @@ pub(super) async fn run(args: SecretArgs, output: &mut Output) -> anyhow::Result
 }
 
 async fn reached(reach: ReachArgs, store: StoreIdArgs) -> anyhow::Result<Store> {
-    let connection = connect(&reach.target()?).await?;
+    let connection = connect(&reach.target()?, Pods::Ready).await?;
     Ok(Store { connection, id: store.store_id })
 }
 

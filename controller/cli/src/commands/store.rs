@@ -12,7 +12,7 @@ mod verify;
 use crate::{
     api::{Backend, SealStatus, Store, StoreId},
     args::{ReachArgs, StoreArgs, StoreCommand, StoreIdArgs},
-    connect::connect,
+    connect::{Pods, Target, connect},
     output::{Output, WriteError, printable},
 };
 
@@ -26,7 +26,7 @@ pub(super) async fn run(args: StoreArgs, output: &mut Output) -> anyhow::Result<
         StoreCommand::Restore(args) => return backup::restore(args, reach, output).await,
         StoreCommand::Rotate(args) => return rotate::run(args, reach, output).await,
         StoreCommand::Seal { store } => {
-            let mut store = reached(reach, store).await?;
+            let mut store = reached(reach, store, output).await?;
             store.seal().await?;
             output.note(&format!("sealed store `{}`", store.id));
         }
@@ -34,14 +34,14 @@ pub(super) async fn run(args: StoreArgs, output: &mut Output) -> anyhow::Result<
             return init::shares(out, store, json.is_wanted(), reach, output).await;
         }
         StoreCommand::Show { store, json } => {
-            let backend = reached(reach, store).await?.show().await?;
+            let backend = reached(reach, store, output).await?.show().await?;
             match json.is_wanted() {
                 true => output.json(&backend)?,
                 false => print_backend(&backend, output)?,
             }
         }
         StoreCommand::Status { store, json } => {
-            let mut store = reached(reach, store).await?;
+            let mut store = reached(reach, store, output).await?;
             let status = store.seal_status().await?;
             match json.is_wanted() {
                 true => output.json(&status)?,
@@ -54,8 +54,23 @@ pub(super) async fn run(args: StoreArgs, output: &mut Output) -> anyhow::Result<
     Ok(())
 }
 
-async fn reached(reach: ReachArgs, store: StoreIdArgs) -> anyhow::Result<Store> {
-    let connection = connect(&reach.target()?).await?;
+async fn reached(
+    reach: ReachArgs,
+    store: StoreIdArgs,
+    output: &mut Output,
+) -> anyhow::Result<Store> {
+    reached_at(&reach.target()?, store, output).await
+}
+
+async fn reached_at(
+    target: &Target,
+    store: StoreIdArgs,
+    output: &mut Output,
+) -> anyhow::Result<Store> {
+    let connection = connect(target, Pods::Running).await?;
+    if let Some(note) = &connection.note {
+        output.note(note);
+    }
     Ok(Store { connection, id: store.store_id })
 }
 

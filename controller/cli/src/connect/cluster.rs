@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! kubeconfig ─► ConfigMap watchword-ca: the authority to know the store by
-//!            ─► Service watchword-store ─► its pods ─► one that is ready
+//!            ─► Service watchword-store ─► its pods ─► one that is ready, or runs at least
 //!            ─► port-forward to it ─► TLS inside, with the Service's name
 //! ```
 //!
@@ -14,7 +14,7 @@ use std::{path::Path, time::Duration};
 
 use http::StatusCode;
 use k8s_openapi::{
-    api::core::v1::{ConfigMap, Pod, Service},
+    api::core::v1::{ConfigMap, ContainerState, Pod, Service},
     apimachinery::pkg::util::intstr::IntOrString,
 };
 use kube::{
@@ -25,14 +25,15 @@ use kube::{
 use tokio::time::timeout;
 use watchword_crds::names;
 
-use super::{Connection, Error, identity, open, roots, tls};
+use super::{Connection, Error, Pods, identity, open, roots, tls};
 use crate::output::chain;
 
-/// Connects to a ready pod of the store that runs in `namespace`.
+/// Connects to a pod of the store that runs in `namespace`.
 pub(super) async fn connect(
     context: Option<String>,
     kubeconfig: Option<&Path>,
     namespace: &str,
+    which: Pods,
 ) -> Result<Connection, Error> {
     let mut config = configure(context, kubeconfig).await?;
     let identity = identity::identify(&mut config).await?;
@@ -41,7 +42,7 @@ pub(super) async fn connect(
     let authority = timeout(CALL_TIME, read_authority(&client, namespace))
         .await
         .map_err(|_| ClusterError::TimedOut)??;
-    let (pod, port) = timeout(CALL_TIME, find_pod(&client, namespace))
+    let Chosen { pod, port, is_ready } = timeout(CALL_TIME, find_pod(&client, namespace, which))
         .await
         .map_err(|_| ClusterError::TimedOut)??;
 
@@ -59,7 +60,8 @@ pub(super) async fn connect(
     let name = format!("{}.{namespace}.svc", names::STORE);
     let opened = open(stream, tls, &name, name.clone(), identity.authorization).await;
     match opened {
-        Ok(connection) => Ok(connection),
+        Ok(connection) if is_ready => Ok(connection),
+        Ok(connection) => Ok(Connection { note: Some(unready(namespace, &pod)), ..connection }),
         // The stream only ends; why, is said beside it, a moment later at most.
         Err(error) => match timeout(Duration::from_millis(500), failure).await {
             Ok(Some(reason)) => Err(ClusterError::Forward { pod, reason }.into()),
@@ -119,7 +121,16 @@ async fn read_authority(client: &Client, namespace: &str) -> Result<String, Clus
         .ok_or(ClusterError::NoAuthority)
 }
 
-async fn find_pod(client: &Client, namespace: &str) -> Result<(String, u16), ClusterError> {
+/// What is said of a pod that answers and is not ready, and where it says what it lacks.
+fn unready(namespace: &str, pod: &str) -> String {
+    format!(
+        "no pod of the store is ready: `{pod}` answers, which only runs\n\
+         see why with `kubectl -n {namespace} logs {pod}`, or with `kubectl -n {namespace} \
+         port-forward {pod} {HEALTH_PORT}` and `curl localhost:{HEALTH_PORT}/readyz`"
+    )
+}
+
+async fn find_pod(client: &Client, namespace: &str, which: Pods) -> Result<Chosen, ClusterError> {
     let services = Api::<Service>::namespaced(client.clone(), namespace);
     let action = format!("read Service `{}`", names::STORE);
     let service =
@@ -130,7 +141,7 @@ async fn find_pod(client: &Client, namespace: &str) -> Result<(String, u16), Clu
         .await
         .map_err(|error| refused("list the pods of the store", namespace, &error))?
         .items;
-    choose(&service, &pods).ok_or_else(|| ClusterError::NotReady {
+    choose(&service, &pods, which).ok_or_else(|| ClusterError::NotReady {
         namespace: namespace.to_owned(),
         pods: pods.len(),
         selector,
@@ -144,10 +155,23 @@ fn selector(service: &Service) -> Option<String> {
     Some(pairs.join(","))
 }
 
-/// A ready pod's name, and the port of it that the Service leads to.
-fn choose(service: &Service, pods: &[Pod]) -> Option<(String, u16)> {
-    let pod = pods.iter().find(|pod| is_ready(pod))?;
-    Some((pod.metadata.name.clone()?, target_port(service, pod)))
+/// A pod, and the port of it that the Service leads to.
+#[derive(Debug, Eq, PartialEq)]
+struct Chosen {
+    pod: String,
+    port: u16,
+    is_ready: bool,
+}
+
+fn choose(service: &Service, pods: &[Pod], which: Pods) -> Option<Chosen> {
+    let ready = pods.iter().find(|pod| is_ready(pod));
+    let running = || pods.iter().find(|pod| which == Pods::Running && is_running(pod));
+    let pod = ready.or_else(running)?;
+    Some(Chosen {
+        pod: pod.metadata.name.clone()?,
+        port: target_port(service, pod),
+        is_ready: ready.is_some(),
+    })
 }
 
 fn is_ready(pod: &Pod) -> bool {
@@ -157,6 +181,16 @@ fn is_ready(pod: &Pod) -> bool {
             .unwrap_or_default()
             .iter()
             .any(|condition| condition.type_ == "Ready" && condition.status == "True")
+}
+
+/// Whether all its containers run at this moment, as those of a pod that crashes do not for long.
+fn is_running(pod: &Pod) -> bool {
+    let containers = pod.status.as_ref().and_then(|status| status.container_statuses.as_deref());
+    pod.metadata.deletion_timestamp.is_none()
+        && containers.is_some_and(|containers| {
+            let runs = |state: &ContainerState| state.running.is_some();
+            containers.iter().all(|container| container.state.as_ref().is_some_and(runs))
+        })
 }
 
 fn target_port(service: &Service, pod: &Pod) -> u16 {
@@ -233,9 +267,11 @@ impl ClusterError {
             Self::Kubeconfig { .. } => Some(
                 "set KUBECONFIG or give --kubeconfig; --address needs no kubeconfig".to_owned(),
             ),
-            Self::NotReady { namespace, selector, .. } => {
-                Some(format!("see why with `kubectl -n {namespace} describe pods -l {selector}`"))
-            }
+            Self::NotReady { namespace, selector, .. } => Some(format!(
+                "see why with `kubectl -n {namespace} describe pods -l {selector}` and \
+                     `kubectl -n {namespace} logs -l {selector}`; `watchword store status` asks a \
+                     pod that only runs"
+            )),
             Self::Refused { status: Some(StatusCode::NOT_FOUND), .. } => {
                 Some("if Watchword runs elsewhere, say where with --system-namespace".to_owned())
             }
@@ -253,6 +289,9 @@ impl ClusterError {
         }
     }
 }
+
+/// Where a pod says why it is not ready, to who is let in: see the manifests.
+const HEALTH_PORT: u16 = 8080;
 
 /// How long one call to the API server may take.
 const CALL_TIME: Duration = Duration::from_secs(20);

@@ -299,6 +299,27 @@ fn a_rotation_is_waited_for() {
 }
 
 #[test]
+fn a_rotation_is_waited_for_over_one_connection_after_another() {
+    let store = FakeStore::start();
+    let ann = Person::at(&store);
+    let state = |running, done| json!({"term": 2, "terms": [], "rewrap": {"running": running, "done": done, "total": 7}});
+    let mut stopped = state(true, 3);
+    stopped["error"] = json!("the record does not open");
+    store.state().hangs_up = true;
+    store.state().seal.rotations =
+        vec![state(true, 0), json!(null), stopped.clone(), stopped, state(false, 7)];
+
+    let said = ann.runs(&["store", "rotate", "--wait"]);
+
+    assert_eq!(said.status, 0, "{said:?}");
+    assert!(String::from_utf8_lossy(&said.stdout).ends_with("rewrapped: 7 of 7\n"), "{said:?}");
+    let asked: Vec<_> = store.state().requests.iter().map(|one| one.method.clone()).collect();
+    assert_eq!(asked, ["PUT", "GET", "GET", "GET", "GET"]);
+    let told = said.stderr.matches("not all is rewrapped yet: the record does not open\n");
+    assert_eq!(told.count(), 1, "{said:?}");
+}
+
+#[test]
 fn a_rotation_that_stops_fails() {
     let store = FakeStore::start();
     let ann = Person::at(&store);

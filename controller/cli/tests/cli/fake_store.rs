@@ -10,7 +10,7 @@ use std::{
     thread,
 };
 
-use http::{HeaderMap, Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::{
     body::{Body as _, Incoming},
     server::conn::http1,
@@ -44,6 +44,8 @@ pub(crate) struct State {
     /// Whether nobody may see versions, as who may list and not read.
     pub(crate) lists_only: bool,
     pub(crate) seal: Seal,
+    /// Whether every connection ends with its first answer.
+    pub(crate) hangs_up: bool,
     /// What every request gets, instead of an answer: status and body.
     pub(crate) refusal: Option<(u16, String)>,
 }
@@ -156,7 +158,11 @@ async fn answer(
     };
     let mut state = state.lock().unwrap();
     state.requests.push(asked.clone());
-    Ok(state.answer(&asked))
+    let mut answer = state.answer(&asked);
+    if state.hangs_up {
+        answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    Ok(answer)
 }
 
 impl State {

@@ -20,7 +20,8 @@ pub(crate) struct Seal {
     pub(crate) fingerprints: Vec<String>,
     given: Vec<String>,
     rekey: Option<Rekey>,
-    /// What GET of the rotation says, one after the other; the last one stays.
+    /// What GET of the rotation says, one after the other; the last one stays. Null is a refusal
+    /// for now.
     pub(crate) rotations: Vec<Value>,
     /// What a backup is, and what was restored.
     pub(crate) archive: Vec<u8>,
@@ -139,7 +140,10 @@ impl State {
             ("GET" | "PUT", "rotate/default") => {
                 let more = seal.rotations.len() > 1;
                 let state = if more { seal.rotations.remove(0) } else { seal.rotations[0].clone() };
-                respond_json(200, &state)
+                match state.is_null() {
+                    true => refuse(503, "unavailable", "another replica has taken over"),
+                    false => respond_json(200, &state),
+                }
             }
             ("GET", "backup/default") => respond(status(200), seal.archive.clone()),
             ("PUT", "restore/default") if seal.shares > 0 => {

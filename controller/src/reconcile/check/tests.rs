@@ -144,6 +144,42 @@ async fn a_store_that_cannot_be_reached_is_unknown_and_never_an_error() {
     assert!(matches!(asked.check, Check::Unknown { reason: "StoreUnavailable", .. }), "{asked:?}");
 }
 
+#[tokio::test]
+async fn definitions_share_the_silence_of_a_store_and_ask_again_when_it_is_over() {
+    let store = Store::answering(200, json!({"references": []})).await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let trust = TrustArgs {
+        ca_dir: store.checks.ca.parent().unwrap().to_owned(),
+        store_url: format!("https://localhost:{}", listener.local_addr().unwrap().port()),
+    };
+    let tried = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&tried);
+    // What accepts and says nothing of TLS.
+    tokio::spawn(async move {
+        while listener.accept().await.is_ok() {
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+    });
+    let checks = Checks::new(&trust, store.checks.token.clone());
+    let ask = async |name: &str| {
+        let key = Key { name: name.to_owned(), namespace: "shop".to_owned() };
+        let question =
+            Question { key: &key, latest: None, now: at(0), revision: Some("web-1"), wants: true };
+        (checks.ask(question).await.check, tried.load(Ordering::Relaxed))
+    };
+
+    let (first, tried_once) = ask("web").await;
+    let (second, tried_still) = ask("worker").await;
+    *checks.lock_silence() = None;
+    let (_, tried_again) = ask("cron").await;
+
+    assert!(matches!(first, Check::Unknown { reason: "StoreUnavailable", .. }), "{first:?}");
+    assert_eq!(first, second);
+    assert!(tried_once > 0);
+    assert_eq!(tried_still, tried_once);
+    assert!(tried_again > tried_once);
+}
+
 #[test]
 fn a_store_is_away_since_it_was_last_there_and_back_since_the_first_good_answer() {
     let away = |since| Check::Unknown { message: String::new(), reason: "Sealed", since };

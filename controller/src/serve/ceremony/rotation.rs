@@ -4,6 +4,7 @@
 //! What is to be done is recorded, so that a leader that is lost in the middle leaves its successor
 //! to go on. Rewrapping a record twice does no harm.
 
+use std::error::Error;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -12,9 +13,10 @@ use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 use watchword_protocol::ErrorCode;
-use watchword_store::{RotateError, Rotation, Term};
+use watchword_store::{ObjectName, RotateError, Rotation, Term};
 
 use super::operation::Reply;
+use crate::backoff::ceiling;
 use crate::chain::Chain;
 use crate::serve::Service;
 use crate::serve::audit::{Cause, Decision, Entry, Event, Subject};
@@ -103,23 +105,53 @@ pub(super) async fn status(service: &Service) -> Result<Reply, Failure> {
 /// Goes on with what is recorded, as long as this replica leads.
 pub(super) async fn keep(service: &Service) {
     let rotating = &service.seal.leading.rotation;
+    let mut stopped_by_a_record = 0;
     loop {
         // Interrupted where it waits: what is done is done, and the rest is done by who leads next.
-        if let Err(error) = go_on(service).await {
-            warn!(error, "a rotation is not done yet");
-            rotating.set(|progress| progress.error = Some(error));
-            sleep(PAUSE).await;
-        }
+        let interval = match go_on(service).await {
+            Ok(()) => {
+                stopped_by_a_record = 0;
+                INTERVAL
+            }
+            Err(Undone { text, record }) => {
+                warn!(error = text, "a rotation is not done yet");
+                rotating.set(|progress| progress.error = Some(text));
+                stopped_by_a_record = if record { stopped_by_a_record + 1 } else { 0 };
+                sleep(PAUSE).await;
+                pause(stopped_by_a_record)
+            }
+        };
         // A time-out is an occasion to look at the record: the store may have been unsealed.
-        let _ = timeout(INTERVAL, rotating.asked.notified()).await;
+        if timeout(interval, rotating.asked.notified()).await.is_ok() {
+            stopped_by_a_record = 0;
+        }
     }
 }
 
-async fn go_on(service: &Service) -> Result<(), String> {
+/// How long to wait, unless somebody asks, when so many attempts in a row were stopped by a record.
+/// Each goes through the whole store, and a record that is damaged stays so until somebody mends it.
+fn pause(stopped_by_a_record: u32) -> Duration {
+    ceiling(INTERVAL, LONGEST_INTERVAL, stopped_by_a_record)
+}
+
+/// Why a rotation is not done yet.
+struct Undone {
+    text: String,
+    /// All that is in the way is a record.
+    record: bool,
+}
+
+impl From<Failure> for Undone {
+    fn from(failure: Failure) -> Self {
+        Self { text: failure.message, record: false }
+    }
+}
+
+async fn go_on(service: &Service) -> Result<(), Undone> {
     if service.store.is_sealed() {
         return Ok(());
     }
-    let recorded = service.seal_state().await.map_err(|failure| failure.message)?.rotation;
+    let recorded = service.seal_state().await?.rotation;
     let Some(Rotation { retire }) = recorded else { return Ok(()) };
     let rotating = &service.seal.leading.rotation;
     let rewrapped = service.store.rewrap(|so_far| {
@@ -127,13 +159,15 @@ async fn go_on(service: &Service) -> Result<(), String> {
             progress.rewrap = Rewrap { running: true, done: so_far.done, total: so_far.total };
         });
     });
-    let rewrapped = rewrapped.await.map_err(|error| failed(service, Event::Rewrap, &error))?;
-    written(service.record(&about(Event::Rewrap, Subject::Store {})))?;
+    let rewrapped =
+        rewrapped.await.map_err(|error| failed(service, Event::Rewrap, &error, error.record()))?;
+    service.record(&about(Event::Rewrap, Subject::Store {}))?;
     info!(paths = rewrapped.done, records = rewrapped.moved, "rewrapped the records");
     if retire {
         let retired = service.store.retire().await;
-        let retired = retired.map_err(|error| failed(service, Event::Retire, &error))?;
-        written(service.record(&about(Event::Retire, Subject::Store {})))?;
+        let retired =
+            retired.map_err(|error| failed(service, Event::Retire, &error, error.record()))?;
+        service.record(&about(Event::Retire, Subject::Store {}))?;
         // Whoever hears that it is done finds no replica that still has them.
         super::lead::others_follow(service).await;
         info!(?retired, "destroyed the older terms");
@@ -146,8 +180,7 @@ async fn go_on(service: &Service) -> Result<(), String> {
                 state.rotation = None;
             }
         })
-        .await
-        .map_err(|failure| failure.message)?;
+        .await?;
     rotating.set(|progress| {
         progress.rewrap = Rewrap { running: false, done: rewrapped.done, total: rewrapped.total };
         progress.error = None;
@@ -155,22 +188,39 @@ async fn go_on(service: &Service) -> Result<(), String> {
     Ok(())
 }
 
-fn failed(service: &Service, event: Event, error: &dyn std::error::Error) -> String {
+fn failed(
+    service: &Service,
+    event: Event,
+    error: &dyn Error,
+    record: Option<&ObjectName>,
+) -> Undone {
     let text = Chain(error).to_string();
-    let cause = Cause { code: ErrorCode::Unavailable.as_str(), message: &text, record: None };
+    let record = record.map(ObjectName::as_str);
+    let cause = Cause { code: ErrorCode::Unavailable.as_str(), message: &text, record };
     let entry =
         Entry { decision: Decision::Failed, cause: Some(cause), ..about(event, Subject::Store {}) };
     // The log may be what is failing.
     let _ = service.record(&entry);
-    text
-}
-
-fn written(written: Result<(), Failure>) -> Result<(), String> {
-    written.map_err(|failure| failure.message)
+    Undone { record: record.is_some(), text }
 }
 
 /// How often the record is looked at.
 const INTERVAL: Duration = Duration::from_secs(10);
 
-/// Before the next attempt after one that failed.
+/// The longest time between two attempts that a record stops.
+const LONGEST_INTERVAL: Duration = Duration::from_hours(1);
+
+/// Before the next attempt after one that failed, whoever asks.
 const PAUSE: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attempts_that_a_record_stops_come_at_longer_and_longer_intervals_up_to_an_hour() {
+        let intervals: Vec<u64> = (0..12).map(|count| pause(count).as_secs()).collect();
+
+        assert_eq!(intervals, [10, 10, 20, 40, 80, 160, 320, 640, 1280, 2560, 3600, 3600]);
+    }
+}

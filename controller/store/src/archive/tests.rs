@@ -1,13 +1,13 @@
 use std::convert::Infallible;
 use std::num::NonZeroUsize;
 
-use futures::executor::block_on;
 use futures::sink;
 use proptest::prelude::*;
 
 use super::*;
 use crate::backend::memory::{Failure, MemoryBackend};
 use crate::conformance;
+use crate::insist::block_on;
 use crate::path::SecretPath;
 use crate::root_key::RootKey;
 use crate::seal::Custody;
@@ -71,6 +71,24 @@ fn a_backup_brings_everything_back_but_the_seal_state() {
     assert_eq!(other.objects(), objects);
     assert_eq!(summary.objects, u64::try_from(objects.len()).unwrap());
     assert_eq!(block_on(store(&other).list(None)).unwrap().entries.len(), 1);
+}
+
+#[test]
+fn a_backup_is_written_and_restored_though_answers_are_lost_now_and_then() {
+    let backend = MemoryBackend::default();
+    let store = store(&backend);
+    for number in 0..50 {
+        put(&store, &format!("shop/{number}"), b"x");
+    }
+    let objects = backend.objects();
+    let other = MemoryBackend::default();
+    backend.leave_unanswered(19);
+    other.leave_unanswered(19);
+
+    let (_, file) = written(&backend);
+    restored(&other, &file).unwrap();
+
+    assert_eq!(other.objects(), objects);
 }
 
 #[test]

@@ -17,6 +17,9 @@ struct Inner {
     /// How many changes still succeed, and how the one after them fails.
     failure: Option<(u64, Failure)>,
     changes: u64,
+    calls: u64,
+    /// Of how many calls one gets no answer.
+    unanswered: Option<u64>,
 }
 
 /// How a change fails.
@@ -35,9 +38,16 @@ impl MemoryBackend {
         self.lock().failure = Some((changes, failure));
     }
 
+    /// Does all that is asked, and leaves from now on every so many-th call without an answer, whatever it asks.
+    pub fn leave_unanswered(&self, every: u64) {
+        let mut inner = self.lock();
+        (inner.calls, inner.unanswered) = (0, Some(every));
+    }
+
     /// Lets everything succeed again.
     pub fn heal(&self) {
-        self.lock().failure = None;
+        let mut inner = self.lock();
+        (inner.failure, inner.unanswered) = (None, None);
     }
 
     /// How many changes were asked for.
@@ -65,12 +75,20 @@ impl MemoryBackend {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn answer<T>(&self, operation: &'static str, answer: T) -> Result<T, BackendError> {
+        let mut inner = self.lock();
+        inner.calls += 1;
+        match inner.unanswered.is_some_and(|every| inner.calls.is_multiple_of(every)) {
+            true => Err(unanswered(operation)),
+            false => Ok(answer),
+        }
+    }
+
     fn change(
         &self,
         operation: &'static str,
         change: impl FnOnce(&mut Inner, u64) -> Result<(), BackendError>,
     ) -> Result<Revision, BackendError> {
-        let failed = || BackendError::Unavailable { operation, source: "as the test asked".into() };
         let mut inner = self.lock();
         inner.changes += 1;
         let fails = match inner.failure.as_mut() {
@@ -82,16 +100,21 @@ impl MemoryBackend {
             None => None,
         };
         if fails == Some(Failure::Before) {
-            return Err(failed());
+            return Err(unanswered(operation));
         }
         inner.revision += 1;
         let revision = inner.revision;
         change(&mut inner, revision)?;
         if fails == Some(Failure::After) {
-            return Err(failed());
+            return Err(unanswered(operation));
         }
-        Ok(Revision(revision.to_string().into()))
+        drop(inner);
+        self.answer(operation, Revision(revision.to_string().into()))
     }
+}
+
+fn unanswered(operation: &'static str) -> BackendError {
+    BackendError::Unavailable { operation, source: "as the test asked".into() }
 }
 
 impl Backend for MemoryBackend {
@@ -100,10 +123,11 @@ impl Backend for MemoryBackend {
     }
 
     async fn get(&self, name: &ObjectName) -> Result<Option<Stored>, BackendError> {
-        Ok(self.lock().objects.get(name).map(|(revision, bytes)| Stored {
+        let stored = self.lock().objects.get(name).map(|(revision, bytes)| Stored {
             bytes: bytes.clone(),
             revision: Revision(revision.to_string().into()),
-        }))
+        });
+        self.answer("get", stored)
     }
 
     async fn create(&self, name: &ObjectName, bytes: &[u8]) -> Result<Revision, BackendError> {
@@ -148,7 +172,7 @@ impl Backend for MemoryBackend {
     }
 
     async fn list(&self, kind: ObjectKind) -> Result<Vec<Listed>, BackendError> {
-        Ok(self
+        let listed = self
             .lock()
             .objects
             .iter()
@@ -157,6 +181,7 @@ impl Backend for MemoryBackend {
                 name: name.clone(),
                 revision: Revision(revision.to_string().into()),
             })
-            .collect())
+            .collect();
+        self.answer("list", listed)
     }
 }

@@ -1,10 +1,9 @@
 use std::cell::RefCell;
 
-use futures::executor::block_on;
-
 use super::*;
 use crate::backend::memory::{Failure, MemoryBackend};
 use crate::conformance;
+use crate::insist::block_on;
 use crate::secret::Value;
 use crate::store::{Precondition, Store};
 
@@ -47,6 +46,21 @@ fn everything_is_copied_as_it_is_and_progress_is_told() {
 }
 
 #[test]
+fn everything_is_copied_though_answers_are_lost_now_and_then() {
+    let (from, to) = (MemoryBackend::default(), MemoryBackend::default());
+    let writer = store(&from);
+    for number in 0..50 {
+        put(&writer, &format!("shop/{number}"), b"x");
+    }
+    from.leave_unanswered(19);
+    to.leave_unanswered(19);
+
+    migrate(&from, &to).unwrap();
+
+    assert_eq!(to.objects(), from.objects());
+}
+
+#[test]
 fn a_migration_that_ends_after_any_step_is_finished_by_the_next() {
     let from = sample();
     for failure in [Failure::Before, Failure::After] {
@@ -67,7 +81,8 @@ fn a_migration_that_ends_after_any_step_is_finished_by_the_next() {
             assert_eq!(to.objects(), from.objects(), "{steps} {failure:?}");
             steps += 1;
         }
-        assert!(steps >= 7);
+        // Of seven; that the answer to the last one alone is lost stops nothing.
+        assert!(steps >= 6);
     }
 }
 

@@ -221,6 +221,17 @@ pub enum RetireError {
     Sealed,
 }
 
+impl RetireError {
+    /// The one record that this is about, if others may well be in order.
+    pub fn record(&self) -> Option<&ObjectName> {
+        match self {
+            Self::Access(error) => error.record(),
+            Self::Needed { object, .. } => Some(object),
+            Self::SealKeyring(_) | Self::Sealed => None,
+        }
+    }
+}
+
 /// Why records could not be moved to the newest term.
 #[derive(Debug, thiserror::Error)]
 pub enum RewrapError {
@@ -236,6 +247,17 @@ pub enum RewrapError {
     /// The store is sealed.
     #[error("the store is sealed")]
     Sealed,
+}
+
+impl RewrapError {
+    /// The one record that this is about, if others may well be in order.
+    pub fn record(&self) -> Option<&ObjectName> {
+        match self {
+            Self::Access(error) => error.record(),
+            Self::Contended { object } => Some(object),
+            Self::Sealed => None,
+        }
+    }
 }
 
 /// Why the keyring could not be rotated.

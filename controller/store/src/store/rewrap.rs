@@ -14,6 +14,7 @@ use serde::Serialize;
 use crate::backend::{Backend, BackendError};
 use crate::cache::KnownHead;
 use crate::head::Head;
+use crate::insist::insist;
 use crate::keyring::Keyring;
 use crate::name::{ObjectKind, ObjectName};
 use crate::record::{OpenError, Record};
@@ -26,8 +27,8 @@ impl<B: Backend> Store<B> {
     ///
     /// # Errors
     ///
-    /// [`RewrapError`]. A record that does not open is left as it is and named at the end; all
-    /// others are moved.
+    /// [`RewrapError`]. A record that stands in the way by itself ([`RewrapError::record`]) is left
+    /// as it is, with what belongs to it, and named at the end; all others are moved.
     pub async fn rewrap(
         &self,
         progress: impl Fn(Rewrapped) + Send + Sync,
@@ -36,7 +37,8 @@ impl<B: Backend> Store<B> {
         // Another replica may have rotated.
         let (keyring, _) = self.stored_keyring(&keys.root_key).await?;
         let keys = &self.adopt(keyring, &keys);
-        let heads = self.backend.list(ObjectKind::Head).await.map_err(AccessError::Backend)?;
+        let heads = insist(|| self.backend.list(ObjectKind::Head)).await;
+        let heads = heads.map_err(AccessError::Backend)?;
         let total = heads.len() as u64 + 1;
         let (done, moved) = (AtomicU64::new(0), AtomicU64::new(0));
         let state = || Rewrapped {
@@ -47,14 +49,16 @@ impl<B: Backend> Store<B> {
 
         let names = heads.into_iter().map(|head| head.name).chain([ObjectName::namespaces()]);
         let mut paths = stream::iter(names)
-            .map(|name| self.rewrap_path(&keys.keyring, &keys.keyring, name))
+            .map(|name| {
+                insist(move || self.rewrap_path(&keys.keyring, &keys.keyring, name.clone()))
+            })
             .buffer_unordered(REQUESTS_AT_ONCE);
-        let mut damaged = None;
+        let mut left = None;
         while let Some(path) = paths.next().await {
             match path {
                 Ok(records) => moved.fetch_add(records, Ordering::Relaxed),
-                Err(RewrapError::Access(error @ AccessError::Damaged { .. })) => {
-                    damaged.get_or_insert(error);
+                Err(error) if error.record().is_some() => {
+                    left.get_or_insert(error);
                     0
                 }
                 Err(error) => return Err(error),
@@ -62,9 +66,9 @@ impl<B: Backend> Store<B> {
             done.fetch_add(1, Ordering::Relaxed);
             progress(state());
         }
-        match damaged {
+        match left {
             None => Ok(state()),
-            Some(error) => Err(error.into()),
+            Some(error) => Err(error),
         }
     }
 

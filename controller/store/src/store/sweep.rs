@@ -21,6 +21,7 @@ use futures::stream::{self, StreamExt};
 
 use crate::backend::{Backend, Listed};
 use crate::head::Head;
+use crate::insist::insist;
 use crate::name::{ObjectKind, ObjectName};
 use crate::store::{Keys, Store, SweepError};
 
@@ -36,16 +37,16 @@ impl<B: Backend> Store<B> {
         let keys = &self.keys().ok_or(SweepError::Sealed)?;
         // The heads come last: one that was made meanwhile has passed nothing that is listed.
         let mut versions: HashMap<ObjectName, Vec<ObjectName>> = HashMap::new();
-        for object in self.backend.list(ObjectKind::Version).await? {
+        for object in insist(|| self.backend.list(ObjectKind::Version)).await? {
             versions.entry(object.name.head_of()).or_default().push(object.name);
         }
-        let mut heads = self.backend.list(ObjectKind::Head).await?;
+        let mut heads = insist(|| self.backend.list(ObjectKind::Head)).await?;
         heads.retain(|head| versions.contains_key(&head.name));
 
         let mut paths = stream::iter(heads)
             .map(|head| {
                 let objects = versions.remove(&head.name).unwrap_or_default();
-                self.sweep_path(keys, head, objects)
+                insist(move || self.sweep_path(keys, head.clone(), objects.clone()))
             })
             .buffer_unordered(REQUESTS_AT_ONCE);
         let (mut removed, mut damaged) = (0, None);

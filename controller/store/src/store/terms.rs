@@ -13,14 +13,17 @@
 //! So once `rewrap` has gone through, every acknowledged record is of the newest term and stays so;
 //! `retire` verifies that all the same, record by record.
 
+use std::sync::Arc;
+
 use futures::stream::{self, TryStreamExt};
 use serde::Serialize;
 
 use crate::backend::Backend;
+use crate::insist::insist;
 use crate::keyring::Keyring;
 use crate::name::{ObjectKind, ObjectName};
 use crate::record::Record;
-use crate::store::{AccessError, RetireError, RotateError, Store};
+use crate::store::{AccessError, Keys, RetireError, RotateError, Store};
 
 impl<B: Backend> Store<B> {
     /// The terms of the keyring, oldest first; `None` while sealed. The last one is used by new
@@ -71,20 +74,16 @@ impl<B: Backend> Store<B> {
         // In memory still with all terms.
         let (whole, _) = self.stored_keyring(&keys.root_key).await?;
         let keys = self.adopt(whole, &keys);
-        let heads = self.backend.list(ObjectKind::Head).await.map_err(AccessError::Backend)?;
+        let heads = insist(|| self.backend.list(ObjectKind::Head)).await;
+        let heads = heads.map_err(AccessError::Backend)?;
         stream::iter(heads.into_iter().map(Ok))
             .try_for_each_concurrent(REQUESTS_AT_ONCE, |head| {
                 let keys = &keys;
-                async move {
-                    let known = self.stored_head(keys, &head.name).await?;
-                    for version in known.iter().flat_map(|known| &known.head.versions) {
-                        self.check_newest(&keys.keyring, &version.object).await?;
-                    }
-                    self.check_newest(&keys.keyring, &head.name).await
-                }
+                async move { insist(|| self.check_path(keys, &head.name)).await }
             })
             .await?;
-        self.check_newest(&keys.keyring, &ObjectName::namespaces()).await?;
+        let namespaces = &ObjectName::namespaces();
+        insist(|| self.check_newest(&keys.keyring, namespaces)).await?;
 
         let sealed = keyring.seal(&keys.root_key)?;
         self.backend
@@ -93,6 +92,15 @@ impl<B: Backend> Store<B> {
             .map_err(AccessError::Backend)?;
         self.adopt(keyring, &keys);
         Ok(retired)
+    }
+
+    /// Whether a head and the versions that it names open and are of the newest term.
+    async fn check_path(&self, keys: &Arc<Keys>, head: &ObjectName) -> Result<(), RetireError> {
+        let known = self.stored_head(keys, head).await?;
+        for version in known.iter().flat_map(|known| &known.head.versions) {
+            self.check_newest(&keys.keyring, &version.object).await?;
+        }
+        self.check_newest(&keys.keyring, head).await
     }
 
     /// Whether a record, if there is one of this name, opens and is of the newest term.

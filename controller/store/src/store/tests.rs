@@ -1,6 +1,5 @@
 use std::future::Future;
 
-use futures::executor::block_on;
 use proptest::prelude::*;
 use rstest::rstest;
 
@@ -8,6 +7,7 @@ use super::*;
 use crate::backend::BackendError;
 use crate::backend::memory::{Failure, MemoryBackend};
 use crate::conformance;
+use crate::insist::block_on;
 use crate::name::{ObjectKind, ObjectName};
 use crate::record::OpenError;
 use crate::root_key::RootKey;

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::backend::{Backend, Stored};
 use crate::head::{Head, HeadVersion, VersionMetadata};
+use crate::insist::insist;
 use crate::keyring::Keyring;
 use crate::name::{ObjectKind, ObjectName};
 use crate::record::{OpenError, Record};
@@ -32,14 +33,15 @@ impl<B: Backend> Store<B> {
         // Another replica may have rotated or retired.
         let (keyring, _) = self.stored_keyring(&keys.root_key).await?;
         let keys = self.adopt(keyring, &keys);
-        let heads = self.backend.list(ObjectKind::Head).await.map_err(AccessError::Backend)?;
+        let heads = insist(|| self.backend.list(ObjectKind::Head)).await;
+        let heads = heads.map_err(AccessError::Backend)?;
         let first = Verified::good(ObjectName::keyring(), keys.keyring.generation());
         let others = [self.verify_seal_state().await?, self.verify_namespaces(&keys).await?];
         let begin = [Some(first)].into_iter().chain(others).flatten().map(Ok);
         let paths = stream::iter(heads)
             .map(move |head| {
                 let keys = std::sync::Arc::clone(&keys);
-                async move { self.verify_path(&keys, head.name).await }
+                async move { insist(|| self.verify_path(&keys, head.name.clone())).await }
             })
             .buffer_unordered(REQUESTS_AT_ONCE)
             .flat_map(|path| {

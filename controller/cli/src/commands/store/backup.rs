@@ -26,7 +26,7 @@ pub(super) async fn run(
     output: &mut Output,
 ) -> anyhow::Result<()> {
     let BackupArgs { file, store } = args;
-    let mut store = reached(reach, store).await?;
+    let mut store = reached(reach, store, output).await?;
     if file.as_os_str() == "-" {
         store.backup(output.data()).await?;
         return Ok(output.data().flush()?);
@@ -57,7 +57,7 @@ pub(super) async fn restore(
         File::open(&file).with_context(|| format!("cannot open `{}`", file.display()))?;
     let length = backup.metadata().context("cannot look at the backup")?.len();
     check(&mut backup).await.with_context(|| format!("cannot use `{}`", file.display()))?;
-    let mut store = reached(reach, store).await?;
+    let mut store = reached(reach, store, output).await?;
     let bar = bar(length);
     let done = unless_interrupted(store.restore(backup, length, bar.clone())).await;
     bar.finish_and_clear();

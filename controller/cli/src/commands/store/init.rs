@@ -25,7 +25,7 @@ pub(super) async fn run(
     if json.is_wanted() && custody.prints_private_key() {
         return Err(misuse("JSON and a private key do not both go to stdout").into());
     }
-    let mut store = reached(reach, store).await?;
+    let mut store = reached(reach, store, output).await?;
     prepare_folder(out.shares_out.as_deref())?;
     let holders = Holders::prepare(&custody, output)?;
     let answer = store.init(&holders.custody).await;
@@ -49,7 +49,7 @@ pub(super) async fn shares(
     reach: ReachArgs,
     output: &mut Output,
 ) -> anyhow::Result<()> {
-    let mut store = reached(reach, store).await?;
+    let mut store = reached(reach, store, output).await?;
     let entrusted = store.shares().await?;
     prepare_folder(out.shares_out.as_deref())?;
     match json {

@@ -24,7 +24,7 @@ use super::backup;
 use crate::{
     api::Store,
     args::{MigrateArgs, ReachArgs},
-    connect::{Target, cluster_client, connect},
+    connect::{Pods, Target, cluster_client, connect},
     input::Input,
     new_file::Draft,
     output::Output,
@@ -121,7 +121,7 @@ async fn restore(source: &AnyBackend, namespace: &str, target: Target) -> anyhow
         }
         address => address,
     };
-    let connection = connect(&target).await?;
+    let connection = connect(&target, Pods::Ready).await?;
     let mut store = Store { connection, id: "default".parse().map_err(anyhow::Error::msg)? };
     // It is ciphertext, and is gone with the draft.
     let mut draft = Draft::begin(&env::temp_dir().join("watchword-migration"))?;

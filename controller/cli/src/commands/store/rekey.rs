@@ -35,7 +35,7 @@ pub(super) async fn run(
     if json.is_wanted() && custody.prints_private_key() {
         return Err(misuse("JSON and a private key do not both go to stdout").into());
     }
-    let mut store = reached(reach, store).await?;
+    let mut store = reached(reach, store, output).await?;
     if cancel {
         let nonce = match nonce {
             Some(nonce) => nonce,

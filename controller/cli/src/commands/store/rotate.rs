@@ -6,10 +6,11 @@ use anyhow::bail;
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::time::sleep;
 
-use super::reached;
+use super::reached_at;
 use crate::{
     api::{Rewrap, RotateStatus, Store},
     args::{ReachArgs, RotateArgs},
+    connect::{Pods, Target, connect},
     output::{Output, WriteError},
 };
 
@@ -19,7 +20,8 @@ pub(super) async fn run(
     output: &mut Output,
 ) -> anyhow::Result<()> {
     let RotateArgs { retire, wait, status, store, json } = args;
-    let mut store = reached(reach, store).await?;
+    let target = reach.target()?;
+    let mut store = reached_at(&target, store, output).await?;
     let mut state = match status {
         true => store.rotate_status().await?,
         false => {
@@ -30,7 +32,7 @@ pub(super) async fn run(
         }
     };
     if wait {
-        state = finished(state, &mut store).await?;
+        state = finished(state, &mut store, &target, output).await?;
     }
     match json.is_wanted() {
         true => output.json(&state)?,
@@ -45,8 +47,14 @@ pub(super) async fn run(
     }
 }
 
-/// Waits until nothing is being rewrapped, and shows on a terminal how far it is.
-async fn finished(mut state: RotateStatus, store: &mut Store) -> anyhow::Result<RotateStatus> {
+/// Waits until nothing is being rewrapped, and shows on a terminal how far it is. That may take hours,
+/// which no connection lasts: replicas end those that are ten minutes old, and are replaced.
+async fn finished(
+    mut state: RotateStatus,
+    store: &mut Store,
+    target: &Target,
+    output: &mut Output,
+) -> anyhow::Result<RotateStatus> {
     // indicatif draws on stderr, and only where that is a terminal.
     let bar = ProgressBar::new(0);
     if let Ok(style) =
@@ -54,12 +62,32 @@ async fn finished(mut state: RotateStatus, store: &mut Store) -> anyhow::Result<
     {
         bar.set_style(style);
     }
+    let (mut failures, mut told) = (0, None);
     while state.rewrap.running {
+        // The store tries again, at longer and longer intervals; a person may have to mend something.
+        if let Some(error) = state.error.take_if(|error| told.as_ref() != Some(error)) {
+            bar.suspend(|| output.note(&format!("not all is rewrapped yet: {error}")));
+            told = Some(error);
+        }
         bar.set_length(state.rewrap.total);
         bar.set_position(state.rewrap.done);
         // The store does not call back; a person sees half a second.
         sleep(Duration::from_millis(500)).await;
-        state = store.rotate_status().await?;
+        match store.rotate_status().await {
+            Ok(now) => {
+                failures = 0;
+                state = now;
+            }
+            Err(error) if error.may_pass() && failures < MAX_FAILURES => {
+                failures += 1;
+                sleep(PAUSE).await;
+                // Without another connection the next question fails as this one did.
+                if let Ok(connection) = connect(target, Pods::Running).await {
+                    store.connection = connection;
+                }
+            }
+            Err(error) => return Err(error.into()),
+        }
     }
     bar.finish_and_clear();
     Ok(state)
@@ -79,3 +107,9 @@ fn print(state: &RotateStatus, output: &mut Output) -> Result<(), WriteError> {
         (false, None) => output.line(&format!("rewrapped: {done} of {total}")),
     }
 }
+
+/// How often in a row the store may fail to answer whoever waits: longer than a rollout of it takes.
+const MAX_FAILURES: u32 = 60;
+
+/// Before it is asked again over another connection.
+const PAUSE: Duration = Duration::from_secs(2);

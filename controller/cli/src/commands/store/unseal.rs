@@ -23,7 +23,7 @@ pub(super) async fn run(
              pipe it in, or let it be asked for",
         );
     }
-    let mut store = reached(reach, store).await?;
+    let mut store = reached(reach, store, output).await?;
     let status = if reset {
         store.forget_shares().await?
     } else if auto {

@@ -25,7 +25,7 @@ pub(super) async fn run(
         .map(|key| audit::public_key(&key))
         .transpose()
         .map_err(|error| misuse(&chain(&error)))?;
-    let mut store = reached(reach, store).await?;
+    let mut store = reached(reach, store, output).await?;
     let verified = store.verify().await?;
     let mut findings = damaged(&verified);
     let mut log = None;
@@ -39,7 +39,7 @@ pub(super) async fn run(
         findings.extend(differences(&ledger, &verified, partial));
     }
     let is_log_verified = log.as_ref().is_none_or(|report| audit::is_verified(report, false));
-    let outcome = Outcome { records: verified.objects.len(), findings, log, is_log_verified };
+    let outcome = Outcome { records: verified.records(), findings, log, is_log_verified };
     match json.is_wanted() {
         true => output.json(&outcome.for_programs())?,
         false => outcome.print(output)?,
@@ -166,26 +166,32 @@ fn differences<'a>(
 #[cfg(test)]
 mod tests {
     use jiff::Timestamp;
+    use serde_json::json;
 
     use super::*;
     use crate::output::tests::captured;
 
+    /// What a store of three records and nine sound versions answers.
     fn verified() -> Verified {
-        let object = |object: &str, damage: Option<&str>| Object {
-            object: object.to_owned(),
-            newest: 1,
-            deleted: false,
-            damage: damage.map(str::to_owned),
+        let object = |object: &str, damage: Option<&str>| {
+            let newest = 1;
+            json!({
+                "object": object, "sequence": newest, "newest": newest, "deleted": false,
+                "damage": damage,
+            })
         };
         let head = "3f1d0c9a8b7e6f5d4c3b2a190817263544536271809a0b1c2d3e4f5a";
-        Verified {
-            time: Timestamp::UNIX_EPOCH,
-            objects: vec![
+        let version = format!("{head}.1.0011223344556677");
+        let answer = json!({
+            "time": Timestamp::UNIX_EPOCH,
+            "objects": [
                 object("keyring", None),
                 object(head, None),
-                object(&format!("{head}.1.0011223344556677"), Some("the record is missing")),
+                object(&version, Some("the record is missing")),
             ],
-        }
+            "sound_versions": 9,
+        });
+        serde_json::from_value(answer).unwrap()
     }
 
     #[test]
@@ -200,8 +206,10 @@ mod tests {
 
     #[test]
     fn what_is_damaged_is_named() {
-        let findings = damaged(&verified());
-        let outcome = Outcome { records: 3, findings, log: None, is_log_verified: true };
+        let verified = verified();
+        let findings = damaged(&verified);
+        let records = verified.records();
+        let outcome = Outcome { records, findings, log: None, is_log_verified: true };
         let (mut output, data, notes) = captured(false);
 
         outcome.print(&mut output).unwrap();
@@ -210,7 +218,7 @@ mod tests {
         insta::assert_snapshot!(format!("{}---\n{}", data.text(), notes.text()), @r"
         record 3f1d0c9a8b7e6f5d4c3b2a190817263544536271809a0b1c2d3e4f5a.1.0011223344556677: the record is missing
         ---
-        error: the store is not what it should be: 1 of 3 records
+        error: the store is not what it should be: 1 of 12 records
         ");
     }
 

@@ -28,7 +28,7 @@ fn service(target_port: &Value) -> Service {
 
 fn chosen(target_port: &Value, pods: &[Value]) -> Option<(String, u16)> {
     let pods: Vec<Pod> = pods.iter().map(|pod| from_value(pod.clone()).unwrap()).collect();
-    choose(&service(target_port), &pods)
+    choose(&service(target_port), &pods, Pods::Ready).map(|chosen| (chosen.pod, chosen.port))
 }
 
 #[rstest]
@@ -48,6 +48,33 @@ fn only_a_ready_pod_is_asked() {
 
     assert_eq!(chosen(&json!(8443), &pods), Some(("ready".to_owned(), 8443)));
     assert_eq!(chosen(&json!(8443), &pods[..2]), None);
+}
+
+#[test]
+fn who_runs_the_store_asks_a_pod_that_only_runs_where_none_is_ready() {
+    let with_state = |name: &str, ready: &str, state: Value| {
+        let mut pod = pod(name, ready);
+        pod["status"]["containerStatuses"] = json!([
+            {"name": "store", "image": "", "imageID": "", "ready": false, "restartCount": 0, "state": state},
+        ]);
+        from_value::<Pod>(pod).unwrap()
+    };
+    let crashed =
+        with_state("crashed", "False", json!({"waiting": {"reason": "CrashLoopBackOff"}}));
+    let running = with_state("running", "False", json!({"running": {}}));
+    let ready = with_state("ready", "True", json!({"running": {}}));
+    let service = service(&json!(8443));
+    let asked = |pods: &[Pod], which| {
+        choose(&service, pods, which).map(|chosen| (chosen.pod, chosen.is_ready))
+    };
+
+    let without = asked(&[crashed.clone(), running.clone()], Pods::Running);
+    let with = asked(&[crashed.clone(), running.clone(), ready], Pods::Running);
+
+    assert_eq!(without, Some(("running".to_owned(), false)));
+    assert_eq!(with, Some(("ready".to_owned(), true)));
+    assert_eq!(asked(std::slice::from_ref(&crashed), Pods::Running), None);
+    assert_eq!(asked(&[crashed, running], Pods::Ready), None);
 }
 
 #[test]
@@ -75,6 +102,16 @@ fn an_answer_of_the_api_server_is_said_in_its_words() {
 }
 
 #[test]
+fn a_pod_that_only_runs_is_named_with_the_ways_to_its_reasons() {
+    assert_eq!(
+        unready("ns", "store-1"),
+        "no pod of the store is ready: `store-1` answers, which only runs\n\
+         see why with `kubectl -n ns logs store-1`, or with `kubectl -n ns port-forward store-1 \
+         8080` and `curl localhost:8080/readyz`"
+    );
+}
+
+#[test]
 fn a_store_that_is_not_ready_can_be_looked_at() {
     let error = ClusterError::NotReady {
         namespace: "ns".to_owned(),
@@ -85,6 +122,9 @@ fn a_store_that_is_not_ready_can_be_looked_at() {
     assert_eq!(error.to_string(), "none of the store's 2 pods in namespace `ns` is ready");
     assert_eq!(
         error.hint().as_deref(),
-        Some("see why with `kubectl -n ns describe pods -l role=store`")
+        Some(
+            "see why with `kubectl -n ns describe pods -l role=store` and \
+             `kubectl -n ns logs -l role=store`; `watchword store status` asks a pod that only runs"
+        )
     );
 }

@@ -6,6 +6,7 @@
 //! watch, or while the watch is interrupted, everything works as if there were no cache.
 
 use std::collections::{HashMap, HashSet};
+use std::error::Error;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::StreamExt;
@@ -13,6 +14,7 @@ use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event};
 use kube::{Api, ResourceExt};
 use tokio::task::AbortHandle;
+use tracing::warn;
 use watchword_crds::SealedRecord;
 
 use super::{KIND_LABEL, stored};
@@ -50,7 +52,13 @@ async fn follow(api: Api<SealedRecord>, heads: Arc<Mutex<Heads>>) {
     let mut events = std::pin::pin!(watcher::watcher(api, config).default_backoff());
     // What a list that is under way has brought so far.
     let mut seen = HashSet::new();
+    // What was said last of why it does not go on.
+    let mut interruption = None;
     while let Some(event) = events.next().await {
+        // A watch that begins has not brought anything yet.
+        if matches!(&event, Ok(event) if !matches!(event, Event::Init)) {
+            interruption = None;
+        }
         match event {
             Ok(Event::Init) => seen.clear(),
             Ok(Event::InitApply(object)) => {
@@ -68,7 +76,14 @@ async fn follow(api: Api<SealedRecord>, heads: Arc<Mutex<Heads>>) {
                 }
             }
             // It begins anew by itself, after a while.
-            Err(_) => {}
+            Err(error) => {
+                let error: &(dyn Error + 'static) = &error;
+                let text = error.to_string();
+                if interruption.as_ref() != Some(&text) {
+                    warn!(error, "cannot watch the heads, lists will be slow; trying again");
+                }
+                interruption = Some(text);
+            }
         }
     }
 }

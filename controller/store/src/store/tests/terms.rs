@@ -153,6 +153,34 @@ fn a_rewrapping_that_crashes_anywhere_is_harmless_and_goes_on() {
 }
 
 #[test]
+fn what_goes_through_the_whole_store_comes_to_its_end_though_answers_are_lost_now_and_then() {
+    let backend = MemoryBackend::default();
+    let store = replica(&backend);
+    for number in 0..50 {
+        let path: SecretPath = format!("shop/{number}").parse().unwrap();
+        let value = Value::new(b"x".to_vec());
+        block_on(store.write(&path, &value, &meta(), Precondition::Any)).unwrap();
+    }
+    block_on(store.rotate(2)).unwrap();
+
+    backend.leave_unanswered(17);
+    let rewrapped = rewrap(&store).unwrap();
+    backend.leave_unanswered(17);
+    let retired = block_on(store.retire()).unwrap();
+    backend.leave_unanswered(17);
+    let swept = block_on(store.sweep()).unwrap();
+    backend.leave_unanswered(17);
+    let verified: Vec<_> =
+        block_on(async { store.verify().await.unwrap().try_collect().await.unwrap() });
+
+    assert_eq!(rewrapped.done, 51);
+    assert_eq!(terms_in_use(&backend), [2]);
+    assert_eq!((retired, swept), (vec![1], 0));
+    // Heads, versions and the keyring.
+    assert_eq!(verified.len(), 101);
+}
+
+#[test]
 fn a_rewrapping_that_is_dropped_at_any_await_is_harmless_and_goes_on() {
     for polls in 0.. {
         let backend = MemoryBackend::default();
@@ -321,6 +349,29 @@ fn a_namespace_that_is_recorded_while_its_term_ends_is_not_lost() {
 
     let standing = block_on(replica(&backend).standing("shop", "uid")).unwrap();
     assert_eq!(standing, Standing::Same);
+}
+
+#[test]
+fn a_head_that_was_put_back_is_named_and_left_and_all_others_are_moved() {
+    let backend = MemoryBackend::default();
+    let store = replica(&backend);
+    filled(&store);
+    let before = backend.objects();
+    put(&store, b"three").unwrap();
+    let head = store.keys().unwrap().keyring.head_name(&path());
+    backend.tamper(&head, Some(before[&head].clone()));
+    block_on(store.rotate(2)).unwrap();
+    let seen = Mutex::new(Vec::new());
+
+    let error = block_on(store.rewrap(|state| seen.lock().unwrap().push(state))).unwrap_err();
+
+    assert!(matches!(error, RewrapError::Access(AccessError::RolledBack { .. })), "{error:?}");
+    assert_eq!(error.record(), Some(&head));
+    assert_eq!(seen.lock().unwrap().last().unwrap().done, 3);
+    let of_the_first_term = backend.objects().into_iter().filter(|(name, bytes)| {
+        name.kind() != ObjectKind::Keyring && Record::parse(bytes).unwrap().term() == 1
+    });
+    assert!(of_the_first_term.map(|(name, _)| name.head_of()).all(|of| of == head));
 }
 
 #[test]
