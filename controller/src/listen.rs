@@ -6,6 +6,10 @@
 //! piece. Connections and requests are counted, and those beyond the limit wait their turn: a full
 //! house refuses nobody for good.
 //!
+//! An answer that holds what others wait for ([`Prompt`]) has a time of its own, however it moves:
+//! what nobody takes in that time is cut off, and its connection with it, since HTTP/2 does not ask
+//! a body that has no room to go on.
+//!
 //! One host has an eighth of the connections and of the turns at a time ([`Shares`]): what it opens
 //! beyond is closed, and its requests wait for each other, not the others for them. So a pod that
 //! sends its bodies letter by letter is in nobody's way but its own. API servers open few
@@ -21,7 +25,7 @@ use std::{
     convert::Infallible,
     future::Future,
     io,
-    net::SocketAddr,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     pin::{Pin, pin},
     sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll, ready},
@@ -61,11 +65,15 @@ use crate::{
 
 pub use self::shares::{Share, Shares};
 
+#[cfg(test)]
+pub(crate) mod http2;
 mod shares;
 
 /// How much of what a listener's clients may have.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
+    /// A [`Prompt`] answer, from its beginning to the moment when its last piece is taken.
+    pub answer: Duration,
     /// Age at which a connection is asked to end; up to a tenth is taken off at random, so that
     /// connections do not all end together.
     pub age: Duration,
@@ -97,6 +105,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             age: Duration::from_mins(10),
+            answer: Duration::from_mins(1),
             body: Duration::from_secs(10),
             connections: 512,
             drain_delay: shutdown::DRAIN_DELAY,
@@ -159,6 +168,20 @@ impl Transport for Plain {
 /// The client's address, as an extension of each request.
 #[derive(Clone, Copy, Debug)]
 pub struct Peer(pub SocketAddr);
+
+impl Peer {
+    /// The host that a request with these extensions comes from. What came by no listener counts as
+    /// coming from one host.
+    pub fn host(extensions: &Extensions) -> IpAddr {
+        let peer = extensions.get::<Self>();
+        peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.0.ip())
+    }
+}
+
+/// As an extension of an answer: it holds what others wait for, and has to be taken in time
+/// ([`Limits::answer`]). Any other has time as long as it moves.
+#[derive(Clone, Copy, Debug)]
+pub struct Prompt;
 
 /// How long a request may take to the beginning of its answer, as an extension of each request. A
 /// handler that knows its caller may give one more, and its connection with it.
@@ -246,11 +269,11 @@ pub async fn serve<T: Transport>(
         limits,
         requests: Semaphore::new(limits.requests),
         router,
-        shares: Shares::new(part(limits.requests)),
+        shares: Shares::of(limits.requests),
         transport,
     });
     let slots = Arc::new(Semaphore::new(limits.connections));
-    let shares = Shares::new(part(limits.connections));
+    let shares = Shares::of(limits.connections);
     let mut connections = JoinSet::new();
 
     let mut drained = pin!(async {
@@ -338,7 +361,10 @@ impl<T: Transport> Shared<T> {
                 async move {
                     let answer = shared.answer(request, peer, &activity).await;
                     drop(busy);
-                    let answer = answer.map(|body| Body::new(Moving { activity, body }));
+                    let is_prompt = answer.extensions().get::<Prompt>().is_some();
+                    let prompt = is_prompt.then(|| Activity::begin_answer(&activity));
+                    let answer =
+                        answer.map(|body| Body::new(Moving { activity, body, _prompt: prompt }));
                     Ok::<_, Infallible>(answer)
                 }
             }
@@ -346,30 +372,38 @@ impl<T: Transport> Shared<T> {
 
         let builder = builder(protocol, &limits);
         let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
-        tokio::select! {
-            _ = connection.as_mut() => return,
-            () = activity.silence() => {}
-            () = time::sleep(jittered(limits.age)) => {}
-            () = self.closing.requested() => {}
-        }
-        connection.as_mut().graceful_shutdown();
-        let mut asked = Instant::now();
-        let mut is_closing = self.closing.is_requested();
-        loop {
-            // The process does not wait for what may take long.
-            let end = match is_closing {
-                true => asked + limits.end,
-                false => activity.expected_until().max(asked) + limits.end,
-            };
-            if end <= Instant::now() {
-                return debug!(%peer, "a connection did not end when asked and was cut");
-            }
+        let served = async {
             tokio::select! {
                 _ = connection.as_mut() => return,
-                () = time::sleep_until(end) => {}
-                () = self.closing.requested(), if !is_closing => {
-                    (asked, is_closing) = (Instant::now(), true);
+                () = activity.silence() => {}
+                () = time::sleep(jittered(limits.age)) => {}
+                () = self.closing.requested() => {}
+            }
+            connection.as_mut().graceful_shutdown();
+            let mut asked = Instant::now();
+            let mut is_closing = self.closing.is_requested();
+            loop {
+                // The process does not wait for what may take long.
+                let end = match is_closing {
+                    true => asked + limits.end,
+                    false => activity.expected_until().max(asked) + limits.end,
+                };
+                if end <= Instant::now() {
+                    return debug!(%peer, "a connection did not end when asked and was cut");
                 }
+                tokio::select! {
+                    _ = connection.as_mut() => return,
+                    () = time::sleep_until(end) => {}
+                    () = self.closing.requested(), if !is_closing => {
+                        (asked, is_closing) = (Instant::now(), true);
+                    }
+                }
+            }
+        };
+        tokio::select! {
+            () = served => {}
+            () = activity.overdue() => {
+                debug!(%peer, "an answer was not taken in time, and its connection was cut");
             }
         }
     }
@@ -399,11 +433,6 @@ impl<T: Transport> Shared<T> {
             () = patience.end() => took_too_long(),
         }
     }
-}
-
-/// What one host has of so many.
-fn part(all: usize) -> usize {
-    (all / 8).max(1)
 }
 
 fn took_too_long() -> Response<Body> {
@@ -447,6 +476,8 @@ struct Activity {
 struct State {
     /// How long silence may last now: shorter before the first request.
     allowance: Duration,
+    /// When each prompt answer began that is not taken yet, the oldest first.
+    answers: Vec<Instant>,
     /// Until when it may go on although it is old.
     expected_until: Instant,
     requests: usize,
@@ -456,8 +487,29 @@ struct State {
 impl Activity {
     fn new(limits: Limits) -> Self {
         let (allowance, now) = (limits.headers, Instant::now());
-        let state = State { allowance, expected_until: now, requests: 0, since: now };
+        let state =
+            State { allowance, answers: Vec::new(), expected_until: now, requests: 0, since: now };
         Self { limits, state: Mutex::new(state) }
+    }
+
+    /// Watches over a prompt answer as long as its body lives.
+    fn begin_answer(activity: &Arc<Self>) -> Untaken {
+        let since = Instant::now();
+        activity.change(|state| state.answers.push(since));
+        Untaken { activity: Arc::clone(activity), since }
+    }
+
+    /// Returns once a prompt answer has not been taken in time.
+    async fn overdue(&self) {
+        loop {
+            // Of those that are yet to begin none ends sooner.
+            let oldest = self.change(|state| state.answers.first().copied());
+            let end = oldest.unwrap_or_else(Instant::now) + self.limits.answer;
+            if end <= Instant::now() {
+                return;
+            }
+            time::sleep_until(end).await;
+        }
     }
 
     /// Counts a request as long as the answer lives.
@@ -516,6 +568,22 @@ impl Drop for Busy {
     }
 }
 
+/// A prompt answer whose body lives.
+struct Untaken {
+    activity: Arc<Activity>,
+    since: Instant,
+}
+
+impl Drop for Untaken {
+    fn drop(&mut self) {
+        self.activity.change(|state| {
+            if let Some(place) = state.answers.iter().position(|since| *since == self.since) {
+                state.answers.remove(place);
+            }
+        });
+    }
+}
+
 /// The body of a request, which has a limit of its own while it is read.
 struct Coming {
     body: Incoming,
@@ -561,6 +629,7 @@ impl Drop for Coming {
 struct Moving {
     activity: Arc<Activity>,
     body: Body,
+    _prompt: Option<Untaken>,
 }
 
 impl HttpBody for Moving {
@@ -591,3 +660,6 @@ impl HttpBody for Moving {
 fn jittered(duration: Duration) -> Duration {
     duration.mul_f64(1.0 - backoff::random() / 10.0)
 }
+
+#[cfg(test)]
+mod tests;

@@ -33,6 +33,7 @@ use super::lineage::Tenant;
 use super::permit::Permit;
 use super::throttle::Source;
 use super::{Service, authenticate, detached};
+use crate::listen::Peer;
 
 /// Answers one container.
 ///
@@ -63,7 +64,8 @@ async fn answer_container(
     // A pod that is refused again and again has no line for each time, nor a look at the cluster.
     let pod = Source::pod(&claim.pod_uid);
     service.throttle.check(pod, Instant::now())?;
-    match release(&service, &claim, &request.want).await {
+    let share = service.budget.share(Peer::host(&parts.extensions));
+    match release(&service, &claim, &request.want, share).await {
         Ok(response) => Ok(response),
         Err(failure) => {
             service.throttle.spend(pod, Instant::now());
@@ -87,7 +89,12 @@ fn parse(body: &[u8]) -> Result<ResolveRequest, Failure> {
     Ok(request)
 }
 
-async fn release(service: &Service, claim: &Claim, want: &[Want]) -> Result<Response, Failure> {
+async fn release(
+    service: &Service,
+    claim: &Claim,
+    want: &[Want],
+    mut share: Share,
+) -> Result<Response, Failure> {
     service.guarded()?;
     // Between the review of the token and the look at the pod: see `lineage`.
     let tenant = Tenant::of(service, &claim.namespace).await?;
@@ -100,7 +107,6 @@ async fn release(service: &Service, claim: &Claim, want: &[Want]) -> Result<Resp
     definition::validate_revision(&fetched.revision.spec)
         .map_err(|invalid| Failure::new(ErrorCode::Invalid, invalid.to_string()))?;
     let wanted = Wanted::of(task, want);
-    let mut share = service.budget.share();
     let permit = Permit::of(service, &tenant, &fetched.revision.spec)?;
     let heir = tenant.judge(service).await?;
     // Every reference is judged before the first one is looked up: a denial says nothing of what
