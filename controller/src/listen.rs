@@ -15,6 +15,10 @@
 //! sends its bodies letter by letter is in nobody's way but its own. API servers open few
 //! connections, and sixteen of their reviews at a time are more than processors can answer.
 //!
+//! A turn is the request's, and may outlive its client: work that goes on when a client has gone
+//! holds on to its [`Turn`]. So a client that gives up one request after the other, which costs it
+//! nothing, has no more at work than one that waits.
+//!
 //! The size of bodies is the routes' own affair.
 //!
 //! Why not axum-server: it cannot tell one connection to end. Here every connection is asked to
@@ -49,7 +53,7 @@ use hyper_util::{
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
-    sync::{Semaphore, watch},
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
     task::JoinSet,
     time::{self, Instant},
 };
@@ -178,6 +182,13 @@ impl Peer {
     }
 }
 
+/// The turn that a request has, as an extension of it: of its host's and of all. It is free again
+/// when the last that holds it is dropped.
+#[derive(Clone, Debug)]
+pub struct Turn {
+    _held: Arc<(Share, Option<OwnedSemaphorePermit>)>,
+}
+
 /// As an extension of an answer: it holds what others wait for, and has to be taken in time
 /// ([`Limits::answer`]). Any other has time as long as it moves.
 #[derive(Clone, Copy, Debug)]
@@ -267,7 +278,7 @@ pub async fn serve<T: Transport>(
     let shared = Arc::new(Shared {
         closing,
         limits,
-        requests: Semaphore::new(limits.requests),
+        requests: Arc::new(Semaphore::new(limits.requests)),
         router,
         shares: Shares::of(limits.requests),
         transport,
@@ -326,7 +337,7 @@ async fn accept(
 struct Shared<T> {
     closing: Shutdown,
     limits: Limits,
-    requests: Semaphore,
+    requests: Arc<Semaphore>,
     router: Router,
     /// What each host has of `requests`.
     shares: Shares,
@@ -417,15 +428,20 @@ impl<T: Transport> Shared<T> {
     ) -> Response<Body> {
         let patience = Patience::new(Arc::clone(activity));
         request.extensions_mut().insert(patience.clone());
-        let request = request.map(|body| {
+        let mut request = request.map(|body| {
             let patience = patience.clone();
             Body::new(Coming { body, has_begun: false, patience })
         });
         let turn = async {
             // The host's own comes first: who waits for that is in nobody's way.
-            let _share = self.shares.take(peer.ip()).await;
-            let _turn = self.requests.acquire().await;
-            self.router.clone().oneshot(request).await
+            let own = self.shares.take(peer.ip()).await;
+            // The semaphore is never closed.
+            let of_all = Arc::clone(&self.requests).acquire_owned().await.ok();
+            let turn = Turn { _held: Arc::new((own, of_all)) };
+            request.extensions_mut().insert(turn.clone());
+            let answer = self.router.clone().oneshot(request).await;
+            drop(turn);
+            answer
         };
         tokio::select! {
             biased;

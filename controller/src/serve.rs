@@ -6,7 +6,6 @@
 //! other on a port of their own.
 
 use std::convert::Infallible;
-use std::future::Future;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -40,6 +39,7 @@ use self::authenticate::{People, Person};
 use self::authorize::Grants;
 use self::budget::Budget;
 use self::ceremony::lead;
+use self::detached::detached;
 use self::peer::Peers;
 use self::place::{Moved, Place};
 use self::seal::Seal;
@@ -53,6 +53,7 @@ mod budget;
 mod ceremony;
 mod check;
 mod client_ca;
+mod detached;
 mod evidence;
 mod failure;
 #[cfg(fuzzing)]
@@ -204,16 +205,6 @@ impl Service {
             }
         }
     }
-}
-
-/// Runs to its end what a client has asked for, whether or not the client stays: a connection that
-/// ends must not cut an effect off from its audit line.
-async fn detached<T: Send + 'static>(
-    work: impl Future<Output = Result<T, Failure>> + Send + 'static,
-) -> Result<T, Failure> {
-    tokio::spawn(work)
-        .await
-        .unwrap_or_else(|error| Err(Failure::unavailable("the request failed", &error)))
 }
 
 /// The metric that says whether this replica is sealed, as of when it is asked.

@@ -6,7 +6,7 @@
 //! and nothing leaves before the audit log has it.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::body::Bytes;
 use axum::extract::State;
@@ -14,6 +14,7 @@ use axum::http::request::Parts;
 use axum::response::Response;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use tokio::time;
 use watchword_core::claim::{self, Claim, Refusal};
 use watchword_core::definition;
 use watchword_core::reference::pick;
@@ -45,7 +46,8 @@ pub(super) async fn resolve(
     request: Parts,
     body: Bytes,
 ) -> Result<Response, Failure> {
-    detached(answer_container(service, request, body)).await
+    let extensions = request.extensions.clone();
+    detached(&extensions, answer_container(service, request, body)).await
 }
 
 async fn answer_container(
@@ -54,7 +56,9 @@ async fn answer_container(
     body: Bytes,
 ) -> Result<Response, Failure> {
     let request = parse(&body)?;
-    let claim = match authenticate::container(&service, &parts, &request.container).await {
+    let end = Instant::now() + LIMIT;
+    let claim = authenticate::container(&service, &parts, &request.container);
+    let claim = match within(end, claim).await {
         Ok(claim) => claim,
         Err(failure) => {
             service.record_stranger(Event::Resolve, Some(&request.container), &failure)?;
@@ -65,7 +69,7 @@ async fn answer_container(
     let pod = Source::pod(&claim.pod_uid);
     service.throttle.check(pod, Instant::now())?;
     let share = service.budget.share(Peer::host(&parts.extensions));
-    match release(&service, &claim, &request.want, share).await {
+    match within(end, release(&service, &claim, &request.want, share)).await {
         Ok(response) => Ok(response),
         Err(failure) => {
             service.throttle.spend(pod, Instant::now());
@@ -74,6 +78,17 @@ async fn answer_container(
             Err(failure)
         }
     }
+}
+
+/// Does `work`, which is given up at `end`: it goes on when its client has gone, and must not go on
+/// for ever. What is given up has given out nothing, since an answer is written down and made in one
+/// go.
+async fn within<T>(
+    end: Instant,
+    work: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    let too_long = || Failure::new(ErrorCode::Timeout, "the request took too long");
+    time::timeout_at(end.into(), work).await.unwrap_or_else(|_| Err(too_long()))
 }
 
 fn parse(body: &[u8]) -> Result<ResolveRequest, Failure> {
@@ -247,3 +262,6 @@ fn record(
         Some(failure) => service.record_failure(entry, failure),
     }
 }
+
+/// How long one container may take, from its turn on: as long as the listener has it wait.
+const LIMIT: Duration = Duration::from_secs(10);

@@ -8,6 +8,7 @@
 use std::sync::Arc;
 
 use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::Extensions;
 use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::routing::{get, post};
@@ -155,8 +156,11 @@ async fn hand_over(service: &Service, peer: &Admitted, asked: &Asked) -> Result<
 }
 
 /// `POST /peer/v1/look`: takes or drops the key now, if that is what there is to do.
-async fn look(State(service): State<Arc<Service>>) -> Result<Json<PeerState>, Failure> {
-    detached(async move {
+async fn look(
+    State(service): State<Arc<Service>>,
+    extensions: Extensions,
+) -> Result<Json<PeerState>, Failure> {
+    detached(&extensions, async move {
         unseal::look_now(&service).await?;
         state(State(service)).await
     })
@@ -167,8 +171,9 @@ async fn look(State(service): State<Arc<Service>>) -> Result<Json<PeerState>, Fa
 async fn seal(
     State(service): State<Arc<Service>>,
     Extension(peer): Extension<Admitted>,
+    extensions: Extensions,
 ) -> Result<Json<PeerState>, Failure> {
-    detached(async move {
+    detached(&extensions, async move {
         // Without looking at the record: to drop a key is always allowed, and whoever should be
         // open comes by it again.
         service.drop_key(Subject::Replica { pod: &peer.claim.pod, uid: &peer.claim.uid }).await;
@@ -181,11 +186,12 @@ async fn seal(
 async fn forward(
     State(service): State<Arc<Service>>,
     Extension(peer): Extension<Admitted>,
+    extensions: Extensions,
     Json(Forwarded { person, operation }): Json<Forwarded>,
 ) -> Result<Json<WireReply>, Failure> {
     // It is taken at its word on who asks.
     trusted(&peer)?;
-    detached(async move {
+    detached(&extensions, async move {
         if !service.seal.leads() {
             return Err(Failure::new(
                 ErrorCode::Unavailable,

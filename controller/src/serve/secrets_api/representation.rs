@@ -256,7 +256,7 @@ async fn read(
 /// Takes in the rest of a body that nobody wants, up to a limit. Some clients of HTTP/2 do not look
 /// at an answer that comes before they have sent everything: they would take a refusal for a lost
 /// connection.
-pub(super) async fn discard(body: Body) {
+pub(in crate::serve) async fn discard(body: Body) {
     let mut left = MAX_DISCARDED_BYTES;
     let mut pieces = body.into_data_stream();
     while let Ok(Some(piece)) = pieces.try_next().await {

@@ -72,7 +72,10 @@ async fn answer(
     let call = Call { service, person, operation };
     match is_change {
         // What has been done must be written down, also when the client goes away meanwhile.
-        true => detached(async move { call.answer(&parts, body).await }).await,
+        true => {
+            let extensions = parts.extensions.clone();
+            detached(&extensions, async move { call.answer(&parts, body).await }).await
+        }
         // Nothing has left before its line is written, so such a request may simply end.
         false => call.answer(&parts, body).await,
     }
