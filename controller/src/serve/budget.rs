@@ -1,8 +1,9 @@
-//! How many bytes of values may be on their way out at once.
+//! How many bytes of values may be on their way out at once, to containers and to people.
 //!
-//! A tenant decides how many references a definition has and how many pods start together, and
-//! this process must not fall over them: it would come back sealed. So one answer is limited, all
-//! answers together are too, and what does not fit is told to ask again in a moment.
+//! A tenant decides how many references a definition has and how many pods start together, and who
+//! may read a secret reads it as often as they like. This process must not fall over them: it would
+//! come back sealed. So one answer is limited, all answers together are too, and what does not fit is
+//! told to ask again in a moment.
 //!
 //! Of what all answers may take, those to one host have an eighth ([`Shares`]), and an answer has a
 //! minute to be taken ([`Prompt`]): a client that asks and takes nothing holds up nobody else, and
@@ -17,8 +18,9 @@ use axum::body::{Body, Bytes};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures::stream;
+use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use watchword_protocol::{ErrorCode, ResolveAnswer};
+use watchword_protocol::ErrorCode;
 
 use super::failure::Failure;
 use crate::listen::{self, Prompt, Shares};
@@ -68,7 +70,7 @@ impl Share {
             return Err(Failure::new(
                 ErrorCode::Invalid,
                 format!(
-                    "the secrets of one container take more than {} MiB together; use fewer",
+                    "the secrets of one answer take more than {} MiB together; use fewer",
                     ANSWER_BYTES >> 20
                 ),
             ));
@@ -89,9 +91,7 @@ impl Share {
 
     /// The answer as a response that keeps its share until its last piece is taken off for
     /// sending: a client that reads slowly holds what it was promised, no more, and not for long.
-    pub(super) fn respond(self, answer: &ResolveAnswer) -> Response {
-        // The wire types serialise always: their keys are strings.
-        let body = Bytes::from(serde_json::to_vec(answer).unwrap_or_default());
+    pub(super) fn respond(self, media: &'static str, body: Bytes) -> Response {
         let length = body.len();
         let pieces = stream::unfold((body, self), |(mut rest, share)| async move {
             if rest.is_empty() {
@@ -101,13 +101,21 @@ impl Share {
             Some((Ok::<_, Infallible>(piece), (rest, share)))
         });
         let headers = [
-            (header::CONTENT_TYPE, HeaderValue::from_static("application/json")),
+            (header::CONTENT_TYPE, HeaderValue::from_static(media)),
             (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
             (header::CONTENT_LENGTH, HeaderValue::from(length)),
         ];
         (StatusCode::OK, headers, Extension(Prompt), Body::from_stream(pieces)).into_response()
     }
+
+    /// The same for what serialises always, as what has strings for keys does.
+    pub(super) fn respond_json(self, answer: &impl Serialize) -> Response {
+        self.respond(JSON, Bytes::from(serde_json::to_vec(answer).unwrap_or_default()))
+    }
 }
+
+/// The form of all answers but a value as it is.
+pub(super) const JSON: &str = "application/json";
 
 /// Values in one answer; sixteen of the largest secrets, and all that one host has.
 const ANSWER_BYTES: usize = 16 << 20;
@@ -176,9 +184,8 @@ mod tests {
         let budget = Budget::new();
         let mut share = budget.share(host(1));
         share.take(ANSWER_BYTES).unwrap();
-        let answer = ResolveAnswer { env: Vec::new(), files: Vec::new() };
 
-        let response = share.respond(&answer);
+        let response = share.respond_json(&"answer");
 
         assert!(response.extensions().get::<Prompt>().is_some());
         assert!(budget.share(host(1)).take(1).is_err());

@@ -131,7 +131,7 @@ async fn release(
     }
     heir.record(service).await?;
     let resolved = resolve_all(service, claim, &permit, &wanted, &mut share).await?;
-    Ok(share.respond(&answer(&wanted, resolved)?))
+    Ok(share.respond_json(&answer(&wanted, resolved)?))
 }
 
 /// What one container asks for now.
