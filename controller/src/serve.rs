@@ -34,7 +34,7 @@ use crate::shared::Shared;
 use crate::shutdown::Shutdown;
 use crate::tls::{self, ServeTls};
 
-use self::audit::{Audit, Cause, Decision, Entry, Event, Subject};
+use self::audit::{Audit, Decision, Entry, Event, Subject};
 use self::authenticate::{People, Person};
 use self::authorize::Grants;
 use self::budget::Budget;
@@ -162,7 +162,15 @@ impl Service {
         let kept = container.map(|name| name.chars().take(MAX_NAME_CHARACTERS).collect::<String>());
         let subject = Subject::Nobody { container: kept.as_deref() };
         self.record_failure(
-            Entry { event, decision, subject, path: None, version: None, cause: None },
+            Entry {
+                event,
+                decision,
+                subject,
+                path: None,
+                version: None,
+                cause: None,
+                unwritten: 0,
+            },
             failure,
         )
     }
@@ -182,7 +190,7 @@ impl Service {
         failure: Option<&Failure>,
     ) -> Result<(), Failure> {
         let subject = Subject::User { name: &person.user, uid: person.uid.as_deref() };
-        let entry = Entry { event, decision, subject, path, version, cause: None };
+        let entry = Entry { event, decision, subject, path, version, cause: None, unwritten: 0 };
         match failure {
             None => self.record(&entry),
             Some(failure) if failure.code == ErrorCode::TooManyRequests => Ok(()),
@@ -192,18 +200,14 @@ impl Service {
 
     /// Writes the line of a failure, which also says how many others have none.
     fn record_failure(&self, entry: Entry<'_>, failure: &Failure) -> Result<(), Failure> {
-        let cause = audit::cause(failure);
-        match self.throttle.take_unwritten() {
-            0 => self.record(&Entry { cause: Some(cause), ..entry }),
-            left_out => {
-                let message = format!(
-                    "{} (before this one, {left_out} refused requests were not written down)",
-                    cause.message
-                );
-                let cause = Cause { message: &message, ..cause };
-                self.record(&Entry { cause: Some(cause), ..entry })
-            }
+        let unwritten = self.throttle.take_unwritten();
+        let written =
+            self.record(&Entry { cause: Some(audit::cause(failure)), unwritten, ..entry });
+        if written.is_err() {
+            // The next line that can be written says it.
+            self.throttle.add_unwritten(unwritten);
         }
+        written
     }
 }
 

@@ -284,7 +284,8 @@ fn record(
     let decision = failure.map_or(Decision::Allowed, audit::decision);
     let Claim { namespace, pod, pod_uid, service_account, container } = claim;
     let subject = Subject::Container { namespace, pod, uid: pod_uid, container, service_account };
-    let entry = Entry { event: Event::Resolve, decision, subject, path, version, cause: None };
+    let event = Event::Resolve;
+    let entry = Entry { event, decision, subject, path, version, cause: None, unwritten: 0 };
     match failure {
         None => service.record(&entry),
         Some(failure) => service.record_failure(entry, failure),

@@ -89,7 +89,7 @@ impl Throttle {
         if left >= 1.0 {
             return Ok(());
         }
-        self.unwritten.fetch_add(1, Ordering::Relaxed);
+        self.add_unwritten(1);
         let wait = Duration::from_secs_f64((1.0 - left) / PER_SECOND);
         Err(Failure::new(
             ErrorCode::TooManyRequests,
@@ -130,6 +130,11 @@ impl Throttle {
                 self.spend(address, Instant::now());
             }
         })
+    }
+
+    /// Counts refusals that no audit line tells of.
+    pub(super) fn add_unwritten(&self, refusals: u64) {
+        self.unwritten.fetch_add(refusals, Ordering::Relaxed);
     }
 
     /// How many refusals no audit line has told of; from now on they count as told.
@@ -209,6 +214,9 @@ mod tests {
 
         assert_eq!(throttle.take_unwritten(), 3);
         assert_eq!(throttle.take_unwritten(), 0);
+        // The line with the count could not be written.
+        throttle.add_unwritten(3);
+        assert_eq!(throttle.take_unwritten(), 3);
     }
 
     #[tokio::test]

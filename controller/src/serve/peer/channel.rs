@@ -132,6 +132,7 @@ async fn key(
         path: None,
         version: None,
         cause: failed.map(cause),
+        unwritten: 0,
     })?;
     given.map(Json)
 }
