@@ -126,7 +126,7 @@ impl Throttle {
         let Some(address) = address else { return review.await };
         self.check(address, Instant::now())?;
         review.await.inspect_err(|failure| {
-            if failure.code == ErrorCode::Unauthenticated {
+            if matches!(failure.code, ErrorCode::Denied | ErrorCode::Unauthenticated) {
                 self.spend(address, Instant::now());
             }
         })

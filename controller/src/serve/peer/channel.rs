@@ -3,7 +3,8 @@
 //! It is served on a port of its own, which a NetworkPolicy opens to the store's pods only. That is
 //! the first wall. The second, which does not hang on the network: every request, also one for a
 //! path that there is not, is refused unless its token is of a live pod of the store
-//! ([`super::admit`]). A refusal says no more than that, and is an audit line.
+//! ([`super::admit`]). A refusal says no more than that, and is an audit line. Of the tokens that come
+//! from one address only so many are looked at in vain, as on the public port.
 
 use std::sync::Arc;
 
@@ -30,6 +31,7 @@ use crate::serve::ceremony::lead;
 use crate::serve::ceremony::operation::{Reply, WireReply};
 use crate::serve::evidence;
 use crate::serve::failure::{self, Failure};
+use crate::serve::throttle::Source;
 use crate::serve::{Service, detached, unseal};
 
 /// The routes.
@@ -53,14 +55,13 @@ async fn admitted(
     mut request: Request,
     next: Next,
 ) -> Result<Response, Failure> {
-    let outcome = match authenticate::token(request.headers()) {
-        Err(failure) => Err(failure),
-        Ok(token) => match authenticate::peer(&service.client, token).await {
-            Err(failure) => Err(failure),
-            Ok(claim) => admit(&service, claim, remote.ip()).await,
-        },
+    let headers = request.headers();
+    let peer = async {
+        let token = authenticate::token(headers)?;
+        let claim = authenticate::peer(&service.client, token).await?;
+        admit(&service, claim, remote.ip()).await
     };
-    match outcome {
+    match service.throttle.review(Some(Source::address(remote.ip())), peer).await {
         Ok(peer) => {
             request.extensions_mut().insert(peer);
             Ok(next.run(request).await)
