@@ -213,6 +213,13 @@ struct Ends {
     given: Instant,
 }
 
+impl Ends {
+    /// The one that comes first.
+    fn first(&self) -> Instant {
+        self.body.map_or(self.answer, |body| body.min(self.answer))
+    }
+}
+
 impl Patience {
     fn new(activity: Arc<Activity>) -> Self {
         let now = Instant::now();
@@ -246,12 +253,16 @@ impl Patience {
     async fn end(&self) {
         let mut ends = self.ends.subscribe();
         loop {
-            let Ends { answer, body, given: _ } = *ends.borrow_and_update();
-            let end = body.map_or(answer, |body| body.min(answer));
+            let end = ends.borrow_and_update().first();
             if time::timeout_at(end, ends.changed()).await.is_err() {
                 return;
             }
         }
+    }
+
+    /// Whether the request has taken too long.
+    fn is_over(&self) -> bool {
+        self.ends.borrow().first() <= Instant::now()
     }
 }
 
@@ -452,11 +463,8 @@ impl<T: Transport> Shared<T> {
 }
 
 fn took_too_long() -> Response<Body> {
-    let answer = ErrorAnswer {
-        code: ErrorCode::Timeout,
-        message: "the request took too long".to_owned(),
-        reference: None,
-    };
+    let answer =
+        ErrorAnswer { code: ErrorCode::Timeout, message: TOO_LONG.to_owned(), reference: None };
     (StatusCode::REQUEST_TIMEOUT, Json(answer)).into_response()
 }
 
@@ -600,7 +608,8 @@ impl Drop for Untaken {
     }
 }
 
-/// The body of a request, which has a limit of its own while it is read.
+/// The body of a request, which has a limit of its own while it is read. It holds also for work that
+/// goes on after the client was answered that it took too long.
 struct Coming {
     body: Incoming,
     has_begun: bool,
@@ -609,17 +618,21 @@ struct Coming {
 
 impl HttpBody for Coming {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = axum::Error;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         if !self.has_begun && !self.body.is_end_stream() {
             self.has_begun = true;
             self.patience.begin_body();
         }
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
+        let is_over = self.patience.is_over();
+        let frame = match ready!(Pin::new(&mut self.body).poll_frame(context)) {
+            Some(Ok(_)) if is_over => Some(Err(axum::Error::new(io::Error::other(TOO_LONG)))),
+            frame => frame.map(|frame| frame.map_err(axum::Error::new)),
+        };
         if self.has_begun && (self.body.is_end_stream() || !matches!(frame, Some(Ok(_)))) {
             self.patience.end_body();
         }
@@ -671,6 +684,8 @@ impl HttpBody for Moving {
         self.body.size_hint()
     }
 }
+
+const TOO_LONG: &str = "the request took too long";
 
 /// Up to a tenth less than `duration`.
 fn jittered(duration: Duration) -> Duration {

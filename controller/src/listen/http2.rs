@@ -41,12 +41,17 @@ impl Client {
 
     /// Asks for `/`; the number of the stream.
     pub(crate) async fn get(&mut self) -> u32 {
-        let stream = self.next;
-        self.next += 2;
-        // `:method: GET`, `:scheme: http` and `:path: /` of HPACK's table, and an `:authority`.
-        let headers = [0x82, 0x86, 0x84, 0x41, 1, b'a'];
-        self.write(HEADERS, END_STREAM | END_HEADERS, stream, &headers).await;
-        stream
+        self.ask(GET, END_STREAM).await
+    }
+
+    /// Begins to send a body to `/`; the number of the stream.
+    pub(crate) async fn post(&mut self) -> u32 {
+        self.ask(POST, 0).await
+    }
+
+    /// Sends a byte of a body.
+    pub(crate) async fn send(&mut self, stream: u32) {
+        self.write(DATA, 0, stream, b"x").await;
     }
 
     /// Gives up what it has asked for.
@@ -61,6 +66,15 @@ impl Client {
         let _ = self.stream.read_to_end(&mut said).await;
     }
 
+    async fn ask(&mut self, method: u8, flags: u8) -> u32 {
+        let stream = self.next;
+        self.next += 2;
+        // `:scheme: http` and `:path: /` of HPACK's table, and an `:authority`.
+        let headers = [method, 0x86, 0x84, 0x41, 1, b'a'];
+        self.write(HEADERS, END_HEADERS | flags, stream, &headers).await;
+        stream
+    }
+
     async fn write(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
         let [_, length @ ..] = u32::try_from(payload.len()).unwrap().to_be_bytes();
         let frame = [&length, &[kind, flags][..], &stream.to_be_bytes(), payload].concat();
@@ -68,9 +82,14 @@ impl Client {
     }
 }
 
+const DATA: u8 = 0;
 const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
+
+// `:method` in HPACK's table.
+const GET: u8 = 0x82;
+const POST: u8 = 0x83;
 
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;

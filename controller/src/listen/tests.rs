@@ -1,4 +1,7 @@
-use axum::{Extension, routing::get};
+use axum::{
+    Extension,
+    routing::{get, post},
+};
 use futures::stream;
 use rstest::rstest;
 use tokio::{io::AsyncWriteExt, time::timeout};
@@ -21,14 +24,17 @@ async fn start<T: Transport>(transport: T, limits: Limits) -> (SocketAddr, Arc<(
             (Extension(Prompt), Body::from_stream(pieces))
         }
     };
-    let router = Router::new().route("/", get(answer));
+    (listen(transport, Router::new().route("/", get(answer)), limits).await, held)
+}
+
+async fn listen<T: Transport>(transport: T, router: Router, limits: Limits) -> SocketAddr {
     let listener = bind(([127, 0, 0, 1], 0).into()).await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
         let (_trigger, shutdown) = Shutdown::channel();
         serve(listener, transport, router, limits, shutdown).await;
     });
-    (address, held)
+    address
 }
 
 /// Waits until nothing but the test and the router holds on to it.
@@ -91,4 +97,33 @@ async fn a_connection_goes_on_after_prompt_answers_that_were_taken() {
 
     let closed = timeout(Duration::from_millis(100), client.closed()).await;
     assert!(closed.is_err(), "the connection was cut");
+}
+
+#[tokio::test]
+async fn a_body_that_took_too_long_is_not_read_on_by_work_that_outlives_its_client() {
+    let (sender, mut read) = tokio::sync::mpsc::channel(1);
+    let handler = async move |body: Body| {
+        let reading = async move {
+            let read = axum::body::to_bytes(body, 1024).await.map(drop);
+            let _ = sender.send(read).await;
+        };
+        let _ = tokio::spawn(reading).await;
+    };
+    let limits = Limits { body: Duration::from_millis(200), ..Limits::default() };
+    let address = listen(PlainHttp2, Router::new().route("/", post(handler)), limits).await;
+    let mut client = Client::connect(address, 1024).await;
+    let stream = client.post().await;
+
+    let dribble = async {
+        loop {
+            client.send(stream).await;
+            time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let read = tokio::select! {
+        () = dribble => None,
+        read = timeout(Duration::from_secs(5), read.recv()) => read.ok().flatten(),
+    };
+
+    assert!(read.is_some_and(|read| read.is_err()), "the body is still read");
 }
