@@ -289,8 +289,9 @@ async fn handle<T: DeserializeOwned>(
     let person = authenticate::person(&service, event, &parts).await?;
     known_store(&store)?;
     if let Err(failure) = authorize::administer(&service, &person, verb).await {
-        discard(body).await;
+        // Who does not send the rest of the body has a line all the same.
         service.record_person(&person, event, decision(&failure), (None, None), Some(&failure))?;
+        discard(body).await;
         return Err(failure);
     }
     let extensions = parts.extensions.clone();

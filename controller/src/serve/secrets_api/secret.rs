@@ -113,13 +113,12 @@ impl Call {
         let mut body = Some(body);
         let mut outcome = self.run(parts, &mut body).await;
         if let Err(failure) = &mut outcome {
+            stores::explain(&self.service, failure).await;
+            // Who does not send the rest of the body has a line all the same.
+            self.record(audit::decision(failure), None, Some(failure))?;
             if let Some(unread) = body {
                 representation::discard(unread).await;
             }
-            stores::explain(&self.service, failure).await;
-        }
-        if let Err(failure) = &outcome {
-            self.record(audit::decision(failure), None, Some(failure))?;
         }
         outcome
     }
