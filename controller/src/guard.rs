@@ -14,6 +14,7 @@ use kube::api::Api;
 use serde::Serialize;
 use serde_json::Value;
 use tokio::sync::watch;
+use tokio::time;
 use watchword_crds::names::AUTHORITY_POLICY;
 
 use crate::chain::Chain;
@@ -27,13 +28,14 @@ pub fn watch(shared: &Shared) -> watch::Receiver<bool> {
     let client = shared.client.clone();
     let shutdown = shared.shutdown.clone();
     tokio::spawn(async move {
-        let mut ticks = tokio::time::interval(INTERVAL);
+        let mut ticks = time::interval(INTERVAL);
         loop {
             tokio::select! {
                 () = shutdown.requested() => return,
                 _ = ticks.tick() => {}
             }
-            match compare(&client).await {
+            let compared = time::timeout(LIMIT, compare(&client)).await;
+            match compared.unwrap_or_else(|elapsed| Err(kube::Error::Service(elapsed.into()))) {
                 Ok(None) => {
                     guarded.send_replace(true);
                     condition.met();
@@ -114,6 +116,9 @@ fn without_defaults(mut value: Value) -> Value {
 const SHIPPED: &str = include_str!("../../manifests/base/policies/authority.yaml");
 
 const INTERVAL: Duration = Duration::from_secs(5);
+
+/// How long one comparison may take: an API server that does not answer is one that is away.
+const LIMIT: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
 mod tests {

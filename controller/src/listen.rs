@@ -6,10 +6,18 @@
 //! piece. Connections and requests are counted, and those beyond the limit wait their turn: a full
 //! house refuses nobody for good.
 //!
+//! An answer that holds what others wait for ([`Prompt`]) has a time of its own, however it moves:
+//! what nobody takes in that time is cut off, and its connection with it, since HTTP/2 does not ask
+//! a body that has no room to go on.
+//!
 //! One host has an eighth of the connections and of the turns at a time ([`Shares`]): what it opens
 //! beyond is closed, and its requests wait for each other, not the others for them. So a pod that
 //! sends its bodies letter by letter is in nobody's way but its own. API servers open few
 //! connections, and sixteen of their reviews at a time are more than processors can answer.
+//!
+//! A turn is the request's, and may outlive its client: work that goes on when a client has gone
+//! holds on to its [`Turn`]. So a client that gives up one request after the other, which costs it
+//! nothing, has no more at work than one that waits.
 //!
 //! The size of bodies is the routes' own affair.
 //!
@@ -21,7 +29,7 @@ use std::{
     convert::Infallible,
     future::Future,
     io,
-    net::SocketAddr,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     pin::{Pin, pin},
     sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll, ready},
@@ -45,7 +53,7 @@ use hyper_util::{
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
-    sync::{Semaphore, watch},
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
     task::JoinSet,
     time::{self, Instant},
 };
@@ -61,11 +69,15 @@ use crate::{
 
 pub use self::shares::{Share, Shares};
 
+#[cfg(test)]
+pub(crate) mod http2;
 mod shares;
 
 /// How much of what a listener's clients may have.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
+    /// A [`Prompt`] answer, from its beginning to the moment when its last piece is taken.
+    pub answer: Duration,
     /// Age at which a connection is asked to end; up to a tenth is taken off at random, so that
     /// connections do not all end together.
     pub age: Duration,
@@ -97,6 +109,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             age: Duration::from_mins(10),
+            answer: Duration::from_mins(1),
             body: Duration::from_secs(10),
             connections: 512,
             drain_delay: shutdown::DRAIN_DELAY,
@@ -160,6 +173,27 @@ impl Transport for Plain {
 #[derive(Clone, Copy, Debug)]
 pub struct Peer(pub SocketAddr);
 
+impl Peer {
+    /// The host that a request with these extensions comes from. What came by no listener counts as
+    /// coming from one host.
+    pub fn host(extensions: &Extensions) -> IpAddr {
+        let peer = extensions.get::<Self>();
+        peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.0.ip())
+    }
+}
+
+/// The turn that a request has, as an extension of it: of its host's and of all. It is free again
+/// when the last that holds it is dropped.
+#[derive(Clone, Debug)]
+pub struct Turn {
+    _held: Arc<(Share, Option<OwnedSemaphorePermit>)>,
+}
+
+/// As an extension of an answer: it holds what others wait for, and has to be taken in time
+/// ([`Limits::answer`]). Any other has time as long as it moves.
+#[derive(Clone, Copy, Debug)]
+pub struct Prompt;
+
 /// How long a request may take to the beginning of its answer, as an extension of each request. A
 /// handler that knows its caller may give one more, and its connection with it.
 #[derive(Clone, Debug)]
@@ -177,6 +211,13 @@ struct Ends {
     body: Option<Instant>,
     /// What the handler has given.
     given: Instant,
+}
+
+impl Ends {
+    /// The one that comes first.
+    fn first(&self) -> Instant {
+        self.body.map_or(self.answer, |body| body.min(self.answer))
+    }
 }
 
 impl Patience {
@@ -212,12 +253,16 @@ impl Patience {
     async fn end(&self) {
         let mut ends = self.ends.subscribe();
         loop {
-            let Ends { answer, body, given: _ } = *ends.borrow_and_update();
-            let end = body.map_or(answer, |body| body.min(answer));
+            let end = ends.borrow_and_update().first();
             if time::timeout_at(end, ends.changed()).await.is_err() {
                 return;
             }
         }
+    }
+
+    /// Whether the request has taken too long.
+    fn is_over(&self) -> bool {
+        self.ends.borrow().first() <= Instant::now()
     }
 }
 
@@ -244,13 +289,13 @@ pub async fn serve<T: Transport>(
     let shared = Arc::new(Shared {
         closing,
         limits,
-        requests: Semaphore::new(limits.requests),
+        requests: Arc::new(Semaphore::new(limits.requests)),
         router,
-        shares: Shares::new(part(limits.requests)),
+        shares: Shares::of(limits.requests),
         transport,
     });
     let slots = Arc::new(Semaphore::new(limits.connections));
-    let shares = Shares::new(part(limits.connections));
+    let shares = Shares::of(limits.connections);
     let mut connections = JoinSet::new();
 
     let mut drained = pin!(async {
@@ -303,7 +348,7 @@ async fn accept(
 struct Shared<T> {
     closing: Shutdown,
     limits: Limits,
-    requests: Semaphore,
+    requests: Arc<Semaphore>,
     router: Router,
     /// What each host has of `requests`.
     shares: Shares,
@@ -338,7 +383,10 @@ impl<T: Transport> Shared<T> {
                 async move {
                     let answer = shared.answer(request, peer, &activity).await;
                     drop(busy);
-                    let answer = answer.map(|body| Body::new(Moving { activity, body }));
+                    let is_prompt = answer.extensions().get::<Prompt>().is_some();
+                    let prompt = is_prompt.then(|| Activity::begin_answer(&activity));
+                    let answer =
+                        answer.map(|body| Body::new(Moving { activity, body, _prompt: prompt }));
                     Ok::<_, Infallible>(answer)
                 }
             }
@@ -346,30 +394,38 @@ impl<T: Transport> Shared<T> {
 
         let builder = builder(protocol, &limits);
         let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
-        tokio::select! {
-            _ = connection.as_mut() => return,
-            () = activity.silence() => {}
-            () = time::sleep(jittered(limits.age)) => {}
-            () = self.closing.requested() => {}
-        }
-        connection.as_mut().graceful_shutdown();
-        let mut asked = Instant::now();
-        let mut is_closing = self.closing.is_requested();
-        loop {
-            // The process does not wait for what may take long.
-            let end = match is_closing {
-                true => asked + limits.end,
-                false => activity.expected_until().max(asked) + limits.end,
-            };
-            if end <= Instant::now() {
-                return debug!(%peer, "a connection did not end when asked and was cut");
-            }
+        let served = async {
             tokio::select! {
                 _ = connection.as_mut() => return,
-                () = time::sleep_until(end) => {}
-                () = self.closing.requested(), if !is_closing => {
-                    (asked, is_closing) = (Instant::now(), true);
+                () = activity.silence() => {}
+                () = time::sleep(jittered(limits.age)) => {}
+                () = self.closing.requested() => {}
+            }
+            connection.as_mut().graceful_shutdown();
+            let mut asked = Instant::now();
+            let mut is_closing = self.closing.is_requested();
+            loop {
+                // The process does not wait for what may take long.
+                let end = match is_closing {
+                    true => asked + limits.end,
+                    false => activity.expected_until().max(asked) + limits.end,
+                };
+                if end <= Instant::now() {
+                    return debug!(%peer, "a connection did not end when asked and was cut");
                 }
+                tokio::select! {
+                    _ = connection.as_mut() => return,
+                    () = time::sleep_until(end) => {}
+                    () = self.closing.requested(), if !is_closing => {
+                        (asked, is_closing) = (Instant::now(), true);
+                    }
+                }
+            }
+        };
+        tokio::select! {
+            () = served => {}
+            () = activity.overdue() => {
+                debug!(%peer, "an answer was not taken in time, and its connection was cut");
             }
         }
     }
@@ -383,15 +439,20 @@ impl<T: Transport> Shared<T> {
     ) -> Response<Body> {
         let patience = Patience::new(Arc::clone(activity));
         request.extensions_mut().insert(patience.clone());
-        let request = request.map(|body| {
+        let mut request = request.map(|body| {
             let patience = patience.clone();
             Body::new(Coming { body, has_begun: false, patience })
         });
         let turn = async {
             // The host's own comes first: who waits for that is in nobody's way.
-            let _share = self.shares.take(peer.ip()).await;
-            let _turn = self.requests.acquire().await;
-            self.router.clone().oneshot(request).await
+            let own = self.shares.take(peer.ip()).await;
+            // The semaphore is never closed.
+            let of_all = Arc::clone(&self.requests).acquire_owned().await.ok();
+            let turn = Turn { _held: Arc::new((own, of_all)) };
+            request.extensions_mut().insert(turn.clone());
+            let answer = self.router.clone().oneshot(request).await;
+            drop(turn);
+            answer
         };
         tokio::select! {
             biased;
@@ -401,17 +462,9 @@ impl<T: Transport> Shared<T> {
     }
 }
 
-/// What one host has of so many.
-fn part(all: usize) -> usize {
-    (all / 8).max(1)
-}
-
 fn took_too_long() -> Response<Body> {
-    let answer = ErrorAnswer {
-        code: ErrorCode::Timeout,
-        message: "the request took too long".to_owned(),
-        reference: None,
-    };
+    let answer =
+        ErrorAnswer { code: ErrorCode::Timeout, message: TOO_LONG.to_owned(), reference: None };
     (StatusCode::REQUEST_TIMEOUT, Json(answer)).into_response()
 }
 
@@ -447,6 +500,8 @@ struct Activity {
 struct State {
     /// How long silence may last now: shorter before the first request.
     allowance: Duration,
+    /// When each prompt answer began that is not taken yet, the oldest first.
+    answers: Vec<Instant>,
     /// Until when it may go on although it is old.
     expected_until: Instant,
     requests: usize,
@@ -456,8 +511,29 @@ struct State {
 impl Activity {
     fn new(limits: Limits) -> Self {
         let (allowance, now) = (limits.headers, Instant::now());
-        let state = State { allowance, expected_until: now, requests: 0, since: now };
+        let state =
+            State { allowance, answers: Vec::new(), expected_until: now, requests: 0, since: now };
         Self { limits, state: Mutex::new(state) }
+    }
+
+    /// Watches over a prompt answer as long as its body lives.
+    fn begin_answer(activity: &Arc<Self>) -> Untaken {
+        let since = Instant::now();
+        activity.change(|state| state.answers.push(since));
+        Untaken { activity: Arc::clone(activity), since }
+    }
+
+    /// Returns once a prompt answer has not been taken in time.
+    async fn overdue(&self) {
+        loop {
+            // Of those that are yet to begin none ends sooner.
+            let oldest = self.change(|state| state.answers.first().copied());
+            let end = oldest.unwrap_or_else(Instant::now) + self.limits.answer;
+            if end <= Instant::now() {
+                return;
+            }
+            time::sleep_until(end).await;
+        }
     }
 
     /// Counts a request as long as the answer lives.
@@ -516,7 +592,24 @@ impl Drop for Busy {
     }
 }
 
-/// The body of a request, which has a limit of its own while it is read.
+/// A prompt answer whose body lives.
+struct Untaken {
+    activity: Arc<Activity>,
+    since: Instant,
+}
+
+impl Drop for Untaken {
+    fn drop(&mut self) {
+        self.activity.change(|state| {
+            if let Some(place) = state.answers.iter().position(|since| *since == self.since) {
+                state.answers.remove(place);
+            }
+        });
+    }
+}
+
+/// The body of a request, which has a limit of its own while it is read. It holds also for work that
+/// goes on after the client was answered that it took too long.
 struct Coming {
     body: Incoming,
     has_begun: bool,
@@ -525,17 +618,21 @@ struct Coming {
 
 impl HttpBody for Coming {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = axum::Error;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         if !self.has_begun && !self.body.is_end_stream() {
             self.has_begun = true;
             self.patience.begin_body();
         }
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
+        let is_over = self.patience.is_over();
+        let frame = match ready!(Pin::new(&mut self.body).poll_frame(context)) {
+            Some(Ok(_)) if is_over => Some(Err(axum::Error::new(io::Error::other(TOO_LONG)))),
+            frame => frame.map(|frame| frame.map_err(axum::Error::new)),
+        };
         if self.has_begun && (self.body.is_end_stream() || !matches!(frame, Some(Ok(_)))) {
             self.patience.end_body();
         }
@@ -561,6 +658,7 @@ impl Drop for Coming {
 struct Moving {
     activity: Arc<Activity>,
     body: Body,
+    _prompt: Option<Untaken>,
 }
 
 impl HttpBody for Moving {
@@ -587,7 +685,12 @@ impl HttpBody for Moving {
     }
 }
 
+const TOO_LONG: &str = "the request took too long";
+
 /// Up to a tenth less than `duration`.
 fn jittered(duration: Duration) -> Duration {
     duration.mul_f64(1.0 - backoff::random() / 10.0)
 }
+
+#[cfg(test)]
+mod tests;

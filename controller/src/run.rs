@@ -7,8 +7,9 @@
 use std::{error::Error, future::Future, io, time::Duration};
 
 use futures::future::{BoxFuture, FutureExt, try_join_all};
-use kube::Client;
+use kube::{Client, client::ClientBuilder};
 use tokio::{runtime, time};
+use tower::timeout::TimeoutLayer;
 use tracing::info;
 
 use crate::{
@@ -168,11 +169,81 @@ async fn end_in_time(trigger: &Trigger) -> Result<(), RunError> {
 async fn client(namespace: &str) -> Result<Client, RunError> {
     let mut config = kube::Config::infer().await.map_err(RunError::FindCluster)?;
     namespace.clone_into(&mut config.default_namespace);
-    Client::try_from(config).map_err(RunError::MakeClient)
+    client_of(config, ANSWER).map_err(RunError::MakeClient)
+}
+
+/// A client that asks once, for at most `answer`. Who asks knows whether asking again helps and how
+/// long they can wait, and the store has to tell a lost answer from a lost race.
+fn client_of(mut config: kube::Config, answer: Duration) -> Result<Client, kube::Error> {
+    config.default_retry = false;
+    config.read_timeout = Some(SILENCE);
+    config.reset_reader_on_write = true;
+    Ok(ClientBuilder::try_from(config)?.with_layer(&TimeoutLayer::new(answer)).build())
 }
 
 /// The pod's name, which is also its host name.
 fn identity() -> String {
     let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
     if name.is_empty() { format!("watchword-{}", std::process::id()) } else { name }
+}
+
+/// How long the API server may take to the beginning of an answer: also a watch begins at once.
+const ANSWER: Duration = Duration::from_secs(30);
+
+/// How long it may be silent in the middle of one: longer than a watch lasts, which it ends after
+/// 290 s.
+const SILENCE: Duration = Duration::from_secs(295);
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use axum::{Router, http::StatusCode, routing::get};
+    use k8s_openapi::api::core::v1::Namespace;
+    use kube::Api;
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// A client of an API server that answers with `router`.
+    async fn client_of_server(router: Router, answer: Duration) -> Client {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let plain = crate::listen::Plain;
+        let limits = crate::listen::Limits::default();
+        tokio::spawn(async move {
+            let (_trigger, shutdown) = Shutdown::channel();
+            crate::listen::serve(listener, plain, router, limits, shutdown).await;
+        });
+        client_of(kube::Config::new(url.parse().unwrap()), answer).unwrap()
+    }
+
+    #[tokio::test]
+    async fn what_is_refused_for_now_is_not_asked_again() {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let busy = {
+            let asked = asked.clone();
+            async move || {
+                asked.fetch_add(1, Ordering::Relaxed);
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+        };
+        let router = Router::new().fallback(get(busy));
+        let client = client_of_server(router, Duration::from_secs(60)).await;
+
+        Api::<Namespace>::all(client).get("shop").await.unwrap_err();
+
+        assert_eq!(asked.load(Ordering::Relaxed), 1);
+    }
+
+    #[tokio::test]
+    async fn what_is_not_answered_is_given_up() {
+        let router = Router::new().fallback(get(async || std::future::pending::<()>().await));
+        let client = client_of_server(router, Duration::from_millis(100)).await;
+
+        let asked = Api::<Namespace>::all(client).get("shop").await;
+
+        assert!(asked.is_err());
+    }
 }

@@ -6,7 +6,6 @@
 //! other on a port of their own.
 
 use std::convert::Infallible;
-use std::future::Future;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -35,11 +34,12 @@ use crate::shared::Shared;
 use crate::shutdown::Shutdown;
 use crate::tls::{self, ServeTls};
 
-use self::audit::{Audit, Cause, Decision, Entry, Event, Subject};
+use self::audit::{Audit, Decision, Entry, Event, Subject};
 use self::authenticate::{People, Person};
 use self::authorize::Grants;
 use self::budget::Budget;
 use self::ceremony::lead;
+use self::detached::detached;
 use self::peer::Peers;
 use self::place::{Moved, Place};
 use self::seal::Seal;
@@ -53,6 +53,7 @@ mod budget;
 mod ceremony;
 mod check;
 mod client_ca;
+mod detached;
 mod evidence;
 mod failure;
 #[cfg(fuzzing)]
@@ -161,7 +162,15 @@ impl Service {
         let kept = container.map(|name| name.chars().take(MAX_NAME_CHARACTERS).collect::<String>());
         let subject = Subject::Nobody { container: kept.as_deref() };
         self.record_failure(
-            Entry { event, decision, subject, path: None, version: None, cause: None },
+            Entry {
+                event,
+                decision,
+                subject,
+                path: None,
+                version: None,
+                cause: None,
+                unwritten: 0,
+            },
             failure,
         )
     }
@@ -181,7 +190,7 @@ impl Service {
         failure: Option<&Failure>,
     ) -> Result<(), Failure> {
         let subject = Subject::User { name: &person.user, uid: person.uid.as_deref() };
-        let entry = Entry { event, decision, subject, path, version, cause: None };
+        let entry = Entry { event, decision, subject, path, version, cause: None, unwritten: 0 };
         match failure {
             None => self.record(&entry),
             Some(failure) if failure.code == ErrorCode::TooManyRequests => Ok(()),
@@ -191,29 +200,15 @@ impl Service {
 
     /// Writes the line of a failure, which also says how many others have none.
     fn record_failure(&self, entry: Entry<'_>, failure: &Failure) -> Result<(), Failure> {
-        let cause = audit::cause(failure);
-        match self.throttle.take_unwritten() {
-            0 => self.record(&Entry { cause: Some(cause), ..entry }),
-            left_out => {
-                let message = format!(
-                    "{} (before this one, {left_out} refused requests were not written down)",
-                    cause.message
-                );
-                let cause = Cause { message: &message, ..cause };
-                self.record(&Entry { cause: Some(cause), ..entry })
-            }
+        let unwritten = self.throttle.take_unwritten();
+        let written =
+            self.record(&Entry { cause: Some(audit::cause(failure)), unwritten, ..entry });
+        if written.is_err() {
+            // The next line that can be written says it.
+            self.throttle.add_unwritten(unwritten);
         }
+        written
     }
-}
-
-/// Runs to its end what a client has asked for, whether or not the client stays: a connection that
-/// ends must not cut an effect off from its audit line.
-async fn detached<T: Send + 'static>(
-    work: impl Future<Output = Result<T, Failure>> + Send + 'static,
-) -> Result<T, Failure> {
-    tokio::spawn(work)
-        .await
-        .unwrap_or_else(|error| Err(Failure::unavailable("the request failed", &error)))
 }
 
 /// The metric that says whether this replica is sealed, as of when it is asked.

@@ -20,6 +20,7 @@ fn entry() -> Entry<'static> {
         path: Some("shop/db"),
         version: Some(7),
         cause: None,
+        unwritten: 0,
     }
 }
 

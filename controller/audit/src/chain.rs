@@ -59,6 +59,7 @@ impl Chain {
                 code: cause.map(|cause| cut(cause.code, MAX_NAME_BYTES)),
                 cause: text.filter(|text| !text.is_empty()),
                 record: cause.and_then(|cause| cause.record).map(|name| cut(name, MAX_NAME_BYTES)),
+                unwritten: entry.unwritten,
                 ..self.fields(time, entry.event.as_str())
             },
             None,
@@ -128,6 +129,7 @@ impl Chain {
             code: None,
             cause: None,
             record: None,
+            unwritten: 0,
             lost: 0,
             torn: 0,
         }

@@ -21,6 +21,8 @@ pub struct Entry<'a> {
     pub version: Option<u64>,
     /// Why, for denials and failures.
     pub cause: Option<Cause<'a>>,
+    /// How many refusals before this one have no line, since there were too many.
+    pub unwritten: u64,
 }
 
 /// What happened.

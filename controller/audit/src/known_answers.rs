@@ -31,6 +31,7 @@ fn a_log_is_written_byte_for_byte_as_ever() {
         path: Some("shop/db"),
         version: Some(7),
         cause: None,
+        unwritten: 0,
     };
     let line = chain.entry(time, &release, Some("3f1d0c9a")).unwrap();
     write(&mut chain, line);
@@ -45,6 +46,7 @@ fn a_log_is_written_byte_for_byte_as_ever() {
             message: "`eve` may not read `shop/db`",
             record: None,
         }),
+        unwritten: 0,
     };
     let line = chain.entry(time, &denial, None).unwrap();
     write(&mut chain, line);

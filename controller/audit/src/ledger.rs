@@ -244,6 +244,7 @@ mod tests {
                 path: Some("shop/db"),
                 version: (*version > 0).then_some(*version),
                 cause: None,
+                unwritten: 0,
             };
             let time = Timestamp::from_second(i64::try_from(second).unwrap()).unwrap();
             let line = chain.entry(time, &entry, Some(OBJECT)).unwrap();

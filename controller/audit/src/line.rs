@@ -78,6 +78,8 @@ pub(crate) struct Fields<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) record: Option<&'a str>,
     #[serde(skip_serializing_if = "is_zero")]
+    pub(crate) unwritten: u64,
+    #[serde(skip_serializing_if = "is_zero")]
     pub(crate) lost: u64,
     #[serde(skip_serializing_if = "is_zero")]
     pub(crate) torn: u64,

@@ -4,6 +4,7 @@
 //! parsed needs no further check anywhere. This module knows nothing of spaces or stores.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
@@ -85,30 +86,56 @@ pub enum NameError {
 /// If `key` is asked for and the value is no JSON object, has no such member, or the member is no
 /// text. The error says what is there instead, and shows no part of any value.
 pub fn pick(value: &[u8], key: Option<&str>) -> Result<Zeroizing<Vec<u8>>, KeyError> {
-    let Some(key) = key else {
-        return Ok(Zeroizing::new(value.to_vec()));
-    };
-    // What is skipped would otherwise not be looked at, and bytes that are no text pass for JSON.
-    let Ok(text) = std::str::from_utf8(value) else {
-        return Err(KeyError::NotObject { key: key.to_owned(), found: NOT_JSON });
-    };
-    let mut json = serde_json::Deserializer::from_str(text);
-    let picked = json.deserialize_any(PickMember { key }).and_then(|found| {
-        json.end()?;
-        Ok(found)
-    });
-    // The parser's own message could quote the value: it is dropped.
-    match picked.unwrap_or(Found::Other(NOT_JSON)) {
-        Found::Member { member: Some(Member::Text(text)), .. } => {
-            Ok(Zeroizing::new(text.as_bytes().to_vec()))
+    Picked::of(value, key).get(key).map(|bytes| Zeroizing::new(bytes.to_vec()))
+}
+
+/// What keys take out of one value, as [`pick`] does, which is read once for all of them.
+pub struct Picked<'a> {
+    found: Found<'a>,
+    value: &'a [u8],
+}
+
+impl<'a> Picked<'a> {
+    /// Looks for these keys, and for no others.
+    pub fn of(value: &'a [u8], keys: impl IntoIterator<Item = &'a str>) -> Self {
+        let members: BTreeMap<_, _> = keys.into_iter().map(|key| (key, None)).collect();
+        let found = match std::str::from_utf8(value) {
+            // What is skipped would otherwise not be looked at, and bytes that are no text pass for
+            // JSON.
+            Ok(text) if !members.is_empty() => {
+                let mut json = serde_json::Deserializer::from_str(text);
+                json.deserialize_any(PickMembers { members })
+                    .and_then(|found| {
+                        json.end()?;
+                        Ok(found)
+                    })
+                    // The parser's own message could quote the value: it is dropped.
+                    .unwrap_or(Found::Other(NOT_JSON))
+            }
+            _ => Found::Other(NOT_JSON),
+        };
+        Self { found, value }
+    }
+
+    /// What `key`, which was looked for, takes out of the value; all of it without one.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`pick`].
+    pub fn get(&self, key: Option<&str>) -> Result<&[u8], KeyError> {
+        let Some(key) = key else { return Ok(self.value) };
+        match &self.found {
+            Found::Object { members, names } => match members.get(key) {
+                Some(Some(Member::Text(text))) => Ok(text.as_bytes()),
+                Some(Some(Member::Other(found))) => {
+                    Err(KeyError::NotText { key: key.to_owned(), found })
+                }
+                Some(None) | None => {
+                    Err(KeyError::NoMember { key: key.to_owned(), there: listing(names) })
+                }
+            },
+            Found::Other(found) => Err(KeyError::NotObject { key: key.to_owned(), found }),
         }
-        Found::Member { member: Some(Member::Other(found)), .. } => {
-            Err(KeyError::NotText { key: key.to_owned(), found })
-        }
-        Found::Member { member: None, names } => {
-            Err(KeyError::NoMember { key: key.to_owned(), there: listing(&names) })
-        }
-        Found::Other(found) => Err(KeyError::NotObject { key: key.to_owned(), found }),
     }
 }
 
@@ -142,9 +169,9 @@ pub enum KeyError {
 }
 
 /// What a secret's value turned out to be.
-enum Found {
-    /// An object: the member asked for, and the names of all members.
-    Member { member: Option<Member>, names: Vec<String> },
+enum Found<'a> {
+    /// An object: the members looked for, and the names of all.
+    Object { members: BTreeMap<&'a str, Option<Member>>, names: Vec<String> },
     /// Not an object, but what it says.
     Other(&'static str),
 }
@@ -155,58 +182,57 @@ enum Member {
     Text(Zeroizing<String>),
 }
 
-/// Reads an object and keeps one member; the others are skipped without being stored.
-struct PickMember<'a> {
-    key: &'a str,
+/// Reads an object and keeps some members; the others are skipped without being stored.
+struct PickMembers<'a> {
+    members: BTreeMap<&'a str, Option<Member>>,
 }
 
-impl<'de> Visitor<'de> for PickMember<'_> {
-    type Value = Found;
+impl<'a, 'de> Visitor<'de> for PickMembers<'a> {
+    type Value = Found<'a>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("JSON")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Found, A::Error> {
-        let mut member = None;
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Found<'a>, A::Error> {
+        let Self { mut members } = self;
         let mut names = Vec::new();
         while let Some(name) = map.next_key::<Cow<'_, str>>()? {
-            if name == self.key {
-                member = Some(map.next_value_seed(ReadMember)?);
-            } else {
-                map.next_value::<IgnoredAny>()?;
+            match members.get_mut(&*name) {
+                Some(member) => *member = Some(map.next_value_seed(ReadMember)?),
+                None => drop(map.next_value::<IgnoredAny>()?),
             }
             names.push(name.into_owned());
         }
-        Ok(Found::Member { member, names })
+        Ok(Found::Object { members, names })
     }
 
-    fn visit_seq<A: de::SeqAccess<'de>>(self, mut list: A) -> Result<Found, A::Error> {
+    fn visit_seq<A: de::SeqAccess<'de>>(self, mut list: A) -> Result<Found<'a>, A::Error> {
         while list.next_element::<IgnoredAny>()?.is_some() {}
         Ok(Found::Other("a JSON list"))
     }
 
-    fn visit_str<E>(self, _: &str) -> Result<Found, E> {
+    fn visit_str<E>(self, _: &str) -> Result<Found<'a>, E> {
         Ok(Found::Other("a JSON text"))
     }
 
-    fn visit_bool<E>(self, _: bool) -> Result<Found, E> {
+    fn visit_bool<E>(self, _: bool) -> Result<Found<'a>, E> {
         Ok(Found::Other("a JSON boolean"))
     }
 
-    fn visit_i64<E>(self, _: i64) -> Result<Found, E> {
+    fn visit_i64<E>(self, _: i64) -> Result<Found<'a>, E> {
         Ok(Found::Other("a JSON number"))
     }
 
-    fn visit_u64<E>(self, _: u64) -> Result<Found, E> {
+    fn visit_u64<E>(self, _: u64) -> Result<Found<'a>, E> {
         Ok(Found::Other("a JSON number"))
     }
 
-    fn visit_f64<E>(self, _: f64) -> Result<Found, E> {
+    fn visit_f64<E>(self, _: f64) -> Result<Found<'a>, E> {
         Ok(Found::Other("a JSON number"))
     }
 
-    fn visit_unit<E>(self) -> Result<Found, E> {
+    fn visit_unit<E>(self) -> Result<Found<'a>, E> {
         Ok(Found::Other("a JSON null"))
     }
 }
@@ -311,6 +337,22 @@ mod tests {
         let error = pick(value, Some("username")).err().unwrap();
 
         assert!(error.to_string().ends_with("something that is not JSON"), "{error}");
+    }
+
+    #[test]
+    fn several_keys_take_what_each_of_them_takes_alone() {
+        let value = br#"{"a": "first", "b": 1, "a": "last"}"#;
+        let keys = ["a", "b", "c"];
+
+        let picked = Picked::of(value, keys);
+
+        for key in keys.map(Some).into_iter().chain([None]) {
+            let alone = pick(value, key);
+            assert_eq!(
+                picked.get(key),
+                alone.as_ref().map(|bytes| bytes.as_slice()).map_err(Clone::clone)
+            );
+        }
     }
 
     #[test]

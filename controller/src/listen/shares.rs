@@ -20,10 +20,10 @@ pub struct Shares {
     hosts: Mutex<HashMap<IpAddr, Arc<Semaphore>>>,
 }
 
-/// One place of a host's, until it is dropped.
+/// Places of a host's, until it is dropped.
 #[derive(Debug)]
 pub struct Share {
-    _place: Option<OwnedSemaphorePermit>,
+    _places: Option<OwnedSemaphorePermit>,
 }
 
 impl Shares {
@@ -32,16 +32,26 @@ impl Shares {
         Self { each, hosts: Mutex::default() }
     }
 
+    /// Each host has an eighth of `all` places.
+    pub fn of(all: usize) -> Self {
+        Self::new((all / 8).max(1))
+    }
+
     /// A place of `host`'s, when one is free. Those of one host are served in their order.
     pub async fn take(&self, host: IpAddr) -> Share {
         // The semaphore is never closed.
-        Share { _place: self.places(host).acquire_owned().await.ok() }
+        Share { _places: self.places(host).acquire_owned().await.ok() }
     }
 
     /// A place of `host`'s, if one is free now.
     pub fn try_take(&self, host: IpAddr) -> Option<Share> {
-        let place = self.places(host).try_acquire_owned().ok()?;
-        Some(Share { _place: Some(place) })
+        self.try_take_many(host, 1)
+    }
+
+    /// So many places of `host`'s, if they are free now.
+    pub fn try_take_many(&self, host: IpAddr, places: u32) -> Option<Share> {
+        let taken = self.places(host).try_acquire_many_owned(places).ok()?;
+        Some(Share { _places: Some(taken) })
     }
 
     fn places(&self, host: IpAddr) -> Arc<Semaphore> {

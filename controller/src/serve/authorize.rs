@@ -135,12 +135,15 @@ pub(super) async fn administer(
     verb: AdminVerb,
 ) -> Result<(), Failure> {
     let verb = verb.as_str();
-    let user = Source::user(&person.user);
-    service.throttle.check(user, Instant::now())?;
-    if ask(&service.client, url(person, STORE_URL, verb)).await? {
+    service.throttle.check(Source::user(&person.user), Instant::now())?;
+    let mut questions = Questions::of(service, person);
+    let granted = questions.ask(url(person, STORE_URL, verb)).await;
+    if !matches!(granted, Ok(false)) {
+        questions.give_back();
+    }
+    if granted? {
         return Ok(());
     }
-    service.throttle.spend(user, Instant::now());
     Err(Failure::new(
         ErrorCode::Denied,
         format!(
@@ -191,23 +194,20 @@ pub(super) async fn allow(
     if let Some(grant) = given.get(&key, now) {
         return Ok(grant);
     }
-    let user = Source::user(&person.user);
-    service.throttle.check(user, now)?;
-    let grant = review(service, person, verb, path).await?;
-    // A namespace's grant counts for this life of the namespace, and is remembered with that.
-    if let Some(Grant::Namespace(namespace)) = &grant {
-        lineage::judge_namespace(service, namespace).await.inspect_err(|failure| {
-            if failure.code == ErrorCode::Denied {
-                service.throttle.spend(user, Instant::now());
-            }
-        })?;
+    service.throttle.check(Source::user(&person.user), now)?;
+    let mut questions = Questions::of(service, person);
+    let granted = granted(service, person, verb, path, &mut questions).await;
+    let is_denied = match &granted {
+        Ok(grant) => grant.is_none(),
+        Err(failure) => failure.code == ErrorCode::Denied,
+    };
+    if !is_denied {
+        questions.give_back();
     }
-    let now = Instant::now();
-    if let Some(grant) = grant {
-        given.insert(key, grant.clone(), GIVEN_FOR, now);
+    if let Some(grant) = granted? {
+        given.insert(key, grant.clone(), GIVEN_FOR, Instant::now());
         return Ok(grant);
     }
-    service.throttle.spend(user, now);
     Err(Failure::new(
         ErrorCode::Denied,
         format!(
@@ -221,15 +221,31 @@ pub(super) async fn allow(
     ))
 }
 
+/// What the API server grants, as far as it counts: what a namespace grants does for this life of the
+/// namespace only, and is remembered with that.
+async fn granted(
+    service: &Service,
+    person: &Person,
+    verb: Verb,
+    path: &str,
+    questions: &mut Questions<'_>,
+) -> Result<Option<Grant>, Failure> {
+    let grant = review(service, person, verb, path, questions).await?;
+    if let Some(Grant::Namespace(namespace)) = &grant {
+        lineage::judge_namespace(service, namespace).await?;
+    }
+    Ok(grant)
+}
+
 /// What the API server says: by the URL, else by a namespace in whose space the path lies.
 async fn review(
     service: &Service,
     person: &Person,
     verb: Verb,
     path: &str,
+    questions: &mut Questions<'_>,
 ) -> Result<Option<Grant>, Failure> {
-    let Service { client, .. } = service;
-    if ask(client, url(person, &format!("{URL_PREFIX}{path}"), verb.as_str())).await? {
+    if questions.ask(url(person, &format!("{URL_PREFIX}{path}"), verb.as_str())).await? {
         return Ok(Some(Grant::Everywhere));
     }
     let (path_alone, is_folder) = match path.strip_suffix('/') {
@@ -254,7 +270,7 @@ async fn review(
                 }),
                 ..subject(person)
             };
-            if ask(client, resource).await? {
+            if questions.ask(resource).await? {
                 return Ok(Some(Grant::Namespace(namespace)));
             }
         }
@@ -310,6 +326,32 @@ fn subject(person: &Person) -> SubjectAccessReviewSpec {
         groups: Some(person.groups.clone()),
         extra: Some(person.extra.clone()),
         ..SubjectAccessReviewSpec::default()
+    }
+}
+
+/// What the API server is asked for one request of a person, who pays for each question before it is
+/// asked: a path in many folders takes many.
+struct Questions<'a> {
+    asked: u32,
+    service: &'a Service,
+    user: Source,
+}
+
+impl<'a> Questions<'a> {
+    /// None was asked.
+    fn of(service: &'a Service, person: &Person) -> Self {
+        Self { asked: 0, service, user: Source::user(&person.user) }
+    }
+
+    async fn ask(&mut self, spec: SubjectAccessReviewSpec) -> Result<bool, Failure> {
+        self.asked += 1;
+        self.service.throttle.spend(self.user, Instant::now());
+        ask(&self.service.client, spec).await
+    }
+
+    /// They did not lead to a denial, and cost nothing.
+    fn give_back(self) {
+        self.service.throttle.give_back(self.user, self.asked, Instant::now());
     }
 }
 

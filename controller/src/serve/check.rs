@@ -3,6 +3,7 @@
 //! The answer says for each reference where it goes, its version, or what stands in the way; never
 //! a value, and nothing about secrets that the revision may not have.
 
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use axum::Json;
@@ -10,13 +11,11 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::request::Parts;
 use kube::api::Api;
-use watchword_core::reference::pick;
+use watchword_core::reference::{Picked, SecretName};
 use watchword_core::revision;
-use watchword_core::wanted::{SecretSource, secrets_of};
+use watchword_core::wanted::{SecretSource, Wanted, secrets_of};
 use watchword_crds::task_revision::{TaskRevision, TaskRevisionSpec};
-use watchword_protocol::{
-    CheckAnswer, CheckRequest, CheckedReference, ErrorAnswer, ErrorCode, VERSION,
-};
+use watchword_protocol::{CheckAnswer, CheckRequest, CheckedReference, ErrorCode, VERSION};
 
 use super::audit::Event;
 use super::failure::Failure;
@@ -61,39 +60,81 @@ pub(super) async fn check(
     Ok(Json(CheckAnswer { references: references(&service, &namespace, &revision.spec).await }))
 }
 
+/// What becomes of each reference, in their order, once for each. A secret is read once, however many
+/// of its keys are referred to.
 async fn references(
     service: &Service,
     namespace: &str,
     revision: &TaskRevisionSpec,
 ) -> Vec<CheckedReference> {
     let permit = permit(service, namespace, revision).await;
-    let mut checked: Vec<CheckedReference> = Vec::new();
-    for wanted in revision.tasks.iter().map(secrets_of) {
-        for source in wanted.sources() {
-            let (name, key) = match source {
-                SecretSource::Reference { name, key } => (name.to_string(), key.clone()),
-                SecretSource::Inline(_) => ("(inline)".to_owned(), None),
-                SecretSource::Invalid { .. } => ("(invalid)".to_owned(), None),
-            };
-            if checked.iter().any(|one| one.name == name && one.key == key) {
-                continue;
-            }
-            let (resolver, outcome) = match &permit {
-                Err(failure) => (String::new(), Err(failure.answer())),
-                Ok(permit) => {
-                    let outcome = version(service, permit, source).await;
-                    (permit.resolver_name.clone(), outcome.map_err(|failure| failure.answer()))
-                }
-            };
-            let (version, error) = match outcome {
-                Ok(version) => (version, None),
-                Err(error) => (None, Some(error)),
-            };
-            let error = error.map(|error| ErrorAnswer { reference: Some(name.clone()), ..error });
-            checked.push(CheckedReference { name, key, resolver, version, error });
+    let wanted: Vec<_> = revision.tasks.iter().map(secrets_of).collect();
+    let mut seen = HashSet::new();
+    let mut checked = Vec::new();
+    let mut references: BTreeMap<&SecretName, Vec<(usize, Option<&str>)>> = BTreeMap::new();
+    for source in wanted.iter().flat_map(Wanted::sources) {
+        let (name, key) = match source {
+            SecretSource::Reference { name, key } => (name.as_str(), key.as_deref()),
+            SecretSource::Inline(_) => ("(inline)", None),
+            SecretSource::Invalid { .. } => ("(invalid)", None),
+        };
+        if !seen.insert((name, key)) {
+            continue;
+        }
+        let judged = permit.as_ref().map_err(Failure::answer);
+        let judged =
+            judged.and_then(|permit| permit.check(source).map_err(|failure| failure.answer()));
+        if let (SecretSource::Reference { name, .. }, Ok(())) = (source, &judged) {
+            references.entry(name).or_default().push((checked.len(), key));
+        }
+        checked.push(CheckedReference {
+            name: name.to_owned(),
+            key: key.map(ToOwned::to_owned),
+            resolver: permit
+                .as_ref()
+                .map_or_else(|_| String::new(), |one| one.resolver_name.clone()),
+            version: None,
+            error: judged.err(),
+        });
+    }
+    if let Ok(permit) = &permit {
+        for (name, places) in references {
+            look_up(service, permit, name, places, &mut checked).await;
         }
     }
+    for one in &mut checked {
+        let name = &one.name;
+        one.error.iter_mut().for_each(|error| error.reference = Some(name.clone()));
+    }
     checked
+}
+
+/// Finds out the version of a secret for each reference to it, or what stands in the way.
+async fn look_up(
+    service: &Service,
+    permit: &Permit,
+    name: &SecretName,
+    places: Vec<(usize, Option<&str>)>,
+    checked: &mut [CheckedReference],
+) {
+    let resolved = match permit.resolver.resolve(&service.store, name).await {
+        Ok(resolved) => resolved,
+        Err(failure) => {
+            places.iter().for_each(|(place, _)| checked[*place].error = Some(failure.answer()));
+            return;
+        }
+    };
+    let picked = Picked::of(&resolved.value, places.iter().filter_map(|(_, key)| *key));
+    for (place, key) in places {
+        let error = picked.get(key).err().map(|error| {
+            Failure::new(ErrorCode::Invalid, format!("cannot use secret `{name}`: {error}"))
+        });
+        let one = &mut checked[place];
+        match error {
+            None => one.version = resolved.version,
+            Some(failure) => one.error = Some(failure.answer()),
+        }
+    }
 }
 
 async fn permit(
@@ -106,18 +147,4 @@ async fn permit(
     // Nothing is released by a check, so nothing is recorded either.
     let _heir = tenant.judge(service).await?;
     Ok(permit)
-}
-
-async fn version(
-    service: &Service,
-    permit: &Permit,
-    source: &SecretSource,
-) -> Result<Option<u64>, Failure> {
-    permit.check(source)?;
-    let SecretSource::Reference { name, key } = source else { return Ok(None) };
-    let resolved = permit.resolver.resolve(&service.store, name).await?;
-    pick(&resolved.value, key.as_deref()).map_err(|error| {
-        Failure::new(ErrorCode::Invalid, format!("cannot use secret `{name}`: {error}"))
-    })?;
-    Ok(resolved.version)
 }

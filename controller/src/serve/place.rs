@@ -30,7 +30,7 @@ use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Api, ListParams, PostParams};
 use kube::{Client, ResourceExt};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 use watchword_audit::PublicKey;
 use watchword_crds::{SecretStore, names};
@@ -259,7 +259,11 @@ pub(super) async fn keep(service: &Service, shutdown: &Shutdown) -> Result<(), M
             () = shutdown.requested() => return Ok(()),
             () = sleep(INTERVAL) => {}
         }
-        match look(service).await {
+        let Ok(looked) = timeout(LIMIT, look(service)).await else {
+            warn!("it takes too long to look after the place of the records");
+            continue;
+        };
+        match looked {
             Ok(None) => {}
             Ok(Some(to)) => {
                 let from = service.place.location.clone();
@@ -500,6 +504,9 @@ const AUDIT_KEY: &str = "watchword.dev/audit-key";
 
 /// How often a replica that serves looks.
 const INTERVAL: Duration = Duration::from_secs(2);
+
+/// How long one look may take: what hangs must not keep this replica where the records are no more.
+const LIMIT: Duration = Duration::from_secs(30);
 
 /// How often one that waits does.
 const SETTLE_INTERVAL: Duration = Duration::from_secs(5);

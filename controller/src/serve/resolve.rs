@@ -5,8 +5,9 @@
 //! space rule, then the resolver's namespaces, allow each reference. One answer, all or nothing,
 //! and nothing leaves before the audit log has it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::body::Bytes;
 use axum::extract::State;
@@ -14,9 +15,10 @@ use axum::http::request::Parts;
 use axum::response::Response;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use tokio::time;
 use watchword_core::claim::{self, Claim, Refusal};
 use watchword_core::definition;
-use watchword_core::reference::pick;
+use watchword_core::reference::{Picked, SecretName};
 use watchword_core::wanted::{FileWant, SecretSource, secrets_of};
 use watchword_crds::mesos::{SecretValue, TaskInfo};
 use watchword_protocol::{
@@ -33,6 +35,7 @@ use super::lineage::Tenant;
 use super::permit::Permit;
 use super::throttle::Source;
 use super::{Service, authenticate, detached};
+use crate::listen::Peer;
 
 /// Answers one container.
 ///
@@ -44,7 +47,8 @@ pub(super) async fn resolve(
     request: Parts,
     body: Bytes,
 ) -> Result<Response, Failure> {
-    detached(answer_container(service, request, body)).await
+    let extensions = request.extensions.clone();
+    detached(&extensions, answer_container(service, request, body)).await
 }
 
 async fn answer_container(
@@ -53,7 +57,9 @@ async fn answer_container(
     body: Bytes,
 ) -> Result<Response, Failure> {
     let request = parse(&body)?;
-    let claim = match authenticate::container(&service, &parts, &request.container).await {
+    let end = Instant::now() + LIMIT;
+    let claim = authenticate::container(&service, &parts, &request.container);
+    let claim = match within(end, claim).await {
         Ok(claim) => claim,
         Err(failure) => {
             service.record_stranger(Event::Resolve, Some(&request.container), &failure)?;
@@ -63,7 +69,8 @@ async fn answer_container(
     // A pod that is refused again and again has no line for each time, nor a look at the cluster.
     let pod = Source::pod(&claim.pod_uid);
     service.throttle.check(pod, Instant::now())?;
-    match release(&service, &claim, &request.want).await {
+    let share = service.budget.share(Peer::host(&parts.extensions));
+    match within(end, release(&service, &claim, &request.want, share)).await {
         Ok(response) => Ok(response),
         Err(failure) => {
             service.throttle.spend(pod, Instant::now());
@@ -72,6 +79,17 @@ async fn answer_container(
             Err(failure)
         }
     }
+}
+
+/// Does `work`, which is given up at `end`: it goes on when its client has gone, and must not go on
+/// for ever. What is given up has given out nothing, since an answer is written down and made in one
+/// go.
+async fn within<T>(
+    end: Instant,
+    work: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    let too_long = || Failure::new(ErrorCode::Timeout, "the request took too long");
+    time::timeout_at(end.into(), work).await.unwrap_or_else(|_| Err(too_long()))
 }
 
 fn parse(body: &[u8]) -> Result<ResolveRequest, Failure> {
@@ -87,7 +105,12 @@ fn parse(body: &[u8]) -> Result<ResolveRequest, Failure> {
     Ok(request)
 }
 
-async fn release(service: &Service, claim: &Claim, want: &[Want]) -> Result<Response, Failure> {
+async fn release(
+    service: &Service,
+    claim: &Claim,
+    want: &[Want],
+    mut share: Share,
+) -> Result<Response, Failure> {
     service.guarded()?;
     // Between the review of the token and the look at the pod: see `lineage`.
     let tenant = Tenant::of(service, &claim.namespace).await?;
@@ -100,7 +123,6 @@ async fn release(service: &Service, claim: &Claim, want: &[Want]) -> Result<Resp
     definition::validate_revision(&fetched.revision.spec)
         .map_err(|invalid| Failure::new(ErrorCode::Invalid, invalid.to_string()))?;
     let wanted = Wanted::of(task, want);
-    let mut share = service.budget.share();
     let permit = Permit::of(service, &tenant, &fetched.revision.spec)?;
     let heir = tenant.judge(service).await?;
     // Every reference is judged before the first one is looked up: a denial says nothing of what
@@ -110,7 +132,7 @@ async fn release(service: &Service, claim: &Claim, want: &[Want]) -> Result<Resp
     }
     heir.record(service).await?;
     let resolved = resolve_all(service, claim, &permit, &wanted, &mut share).await?;
-    Ok(share.respond(&answer(&wanted, resolved)?))
+    Ok(share.respond_json(&answer(&wanted, resolved)?))
 }
 
 /// What one container asks for now.
@@ -134,7 +156,10 @@ impl Wanted {
     }
 }
 
-/// The values of all sources, which have been judged, in order; each release has been written to the audit log.
+/// The values of all sources, which have been judged, in order; each release has been written to the
+/// audit log.
+///
+/// However many references there are to one secret, it is read once, and has one line.
 async fn resolve_all(
     service: &Service,
     claim: &Claim,
@@ -143,34 +168,58 @@ async fn resolve_all(
     share: &mut Share,
 ) -> Result<Vec<Zeroizing<Vec<u8>>>, Failure> {
     let mut values = Vec::new();
-    let mut versions = Vec::new();
-    for source in wanted.sources() {
-        match source {
+    let mut released = Vec::new();
+    let mut references: BTreeMap<&SecretName, Vec<(usize, Option<&str>)>> = BTreeMap::new();
+    for (place, source) in wanted.sources().enumerate() {
+        values.push(match source {
             SecretSource::Inline(value) => {
                 let value = inline(value)?;
                 share.take(value.len())?;
-                values.push(value);
-                versions.push(("(inline)", None));
+                released.push(("(inline)", None));
+                value
             }
             SecretSource::Invalid { message } => {
                 return Err(Failure::new(ErrorCode::Invalid, message.clone()));
             }
             SecretSource::Reference { name, key } => {
-                let resolved = permit.resolver.resolve(&service.store, name).await?;
-                let value = pick(&resolved.value, key.as_deref()).map_err(|error| {
-                    Failure::new(ErrorCode::Invalid, format!("cannot use secret `{name}`: {error}"))
-                        .about(name.as_str())
-                })?;
-                share.take(value.len())?;
-                values.push(value);
-                versions.push((name.as_str(), resolved.version));
+                references.entry(name).or_default().push((place, key.as_deref()));
+                Zeroizing::default()
             }
-        }
+        });
     }
-    for (name, version) in versions {
+    for (name, places) in references {
+        let resolved = permit.resolver.resolve(&service.store, name).await?;
+        take_out(name, &resolved.value, places, &mut values, share)?;
+        released.push((name.as_str(), resolved.version));
+    }
+    for (name, version) in released {
         record(service, claim, Some(name), version, None)?;
     }
     Ok(values)
+}
+
+/// Takes what is referred to out of a secret, and puts it into its places.
+fn take_out(
+    name: &SecretName,
+    secret: &[u8],
+    places: Vec<(usize, Option<&str>)>,
+    values: &mut [Zeroizing<Vec<u8>>],
+    share: &mut Share,
+) -> Result<(), Failure> {
+    // A secret is in memory as a whole, however little of it is asked for.
+    let mut paid = secret.len();
+    share.take(paid)?;
+    let picked = Picked::of(secret, places.iter().filter_map(|(_, key)| *key));
+    for (place, key) in places {
+        let value = picked.get(key).map_err(|error| {
+            Failure::new(ErrorCode::Invalid, format!("cannot use secret `{name}`: {error}"))
+                .about(name.as_str())
+        })?;
+        share.take(value.len().saturating_sub(paid))?;
+        paid = paid.saturating_sub(value.len());
+        values[place] = Zeroizing::new(value.to_vec());
+    }
+    Ok(())
 }
 
 fn inline(value: &SecretValue) -> Result<Zeroizing<Vec<u8>>, Failure> {
@@ -235,9 +284,75 @@ fn record(
     let decision = failure.map_or(Decision::Allowed, audit::decision);
     let Claim { namespace, pod, pod_uid, service_account, container } = claim;
     let subject = Subject::Container { namespace, pod, uid: pod_uid, container, service_account };
-    let entry = Entry { event: Event::Resolve, decision, subject, path, version, cause: None };
+    let event = Event::Resolve;
+    let entry = Entry { event, decision, subject, path, version, cause: None, unwritten: 0 };
     match failure {
         None => service.record(&entry),
         Some(failure) => service.record_failure(entry, failure),
+    }
+}
+
+/// How long one container may take, from its turn on: as long as the listener has it wait.
+const LIMIT: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use super::*;
+    use crate::serve::budget::Budget;
+
+    fn share() -> Share {
+        Budget::new().share(IpAddr::from([10, 0, 0, 1]))
+    }
+
+    fn taken(
+        secret: &[u8],
+        keys: &[Option<&str>],
+        share: &mut Share,
+    ) -> Result<Vec<Vec<u8>>, Failure> {
+        let mut values = vec![Zeroizing::default(); keys.len()];
+        let places = keys.iter().copied().enumerate().collect();
+        take_out(&"shop/db".parse().unwrap(), secret, places, &mut values, share)?;
+        Ok(values.iter().map(|value| value.to_vec()).collect())
+    }
+
+    #[test]
+    fn references_to_one_secret_each_get_what_they_name() {
+        let secret = br#"{"user": "ann", "word": "x"}"#;
+
+        let values = taken(secret, &[Some("word"), None, Some("user")], &mut share()).unwrap();
+
+        assert_eq!(values, [b"x".to_vec(), secret.to_vec(), b"ann".to_vec()]);
+    }
+
+    #[test]
+    fn a_secret_is_paid_for_as_a_whole_and_no_more_than_once_for_what_is_taken_out_of_it() {
+        let mut secret = br#"{"a": "b"}"#.to_vec();
+        secret.resize(1 << 20, b' ');
+        let mut share = share();
+
+        for _ in 0..15 {
+            taken(&secret, &[Some("a"); 40], &mut share).unwrap();
+        }
+        taken(&secret, &[None], &mut share).unwrap();
+
+        assert_eq!(share.take(1).unwrap_err().code, ErrorCode::Invalid);
+    }
+
+    #[test]
+    fn a_secret_that_is_referred_to_too_often_is_refused_before_it_is_copied_too_often() {
+        let refused = taken(&[0; 1 << 20], &[None; 640], &mut share()).unwrap_err();
+
+        assert_eq!(refused.code, ErrorCode::Invalid);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_takes_too_long_is_given_up() {
+        let end = Instant::now() + LIMIT;
+
+        let outcome = within(end, std::future::pending::<Result<(), _>>()).await;
+
+        assert_eq!(outcome.unwrap_err().code, ErrorCode::Timeout);
     }
 }

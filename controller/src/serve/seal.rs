@@ -238,7 +238,15 @@ impl From<PlaceError> for TakeKeyError {
 
 /// An audit line about something that was done and is about no secret.
 pub(super) fn about(event: Event, subject: Subject<'_>) -> Entry<'_> {
-    Entry { event, decision: Decision::Allowed, subject, path: None, version: None, cause: None }
+    Entry {
+        event,
+        decision: Decision::Allowed,
+        subject,
+        path: None,
+        version: None,
+        cause: None,
+        unwritten: 0,
+    }
 }
 
 fn unreadable(error: &AccessError) -> Failure {

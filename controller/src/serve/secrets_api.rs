@@ -37,6 +37,7 @@ mod secret;
 mod stores;
 mod target;
 
+pub(super) use self::representation::discard;
 pub(super) use self::stores::explain;
 pub(super) use self::target::known_store;
 

@@ -2,8 +2,9 @@
 //!
 //! Three things are counted, each in a bucket that refills with time: tokens that nobody vouches for,
 //! of people, containers and the controller alike, by the address that they come from; denials, by
-//! the user who was denied; and answers without secrets, by the pod that asked. What succeeds costs
-//! nothing. So guessing tokens or paths is slow, and a flood of refusals does not become a flood of
+//! the user who was denied, each as often as the API server was asked about it; and answers without
+//! secrets, by the pod that asked. What succeeds costs nothing: what the API server is asked is paid
+//! for before, and given back after, so that who goes away before the answer has paid. So guessing tokens or paths is slow, and a flood of refusals does not become a flood of
 //! questions to the API server or of lines in the audit log: those that were left out are counted
 //! in the next line.
 //!
@@ -89,7 +90,7 @@ impl Throttle {
         if left >= 1.0 {
             return Ok(());
         }
-        self.unwritten.fetch_add(1, Ordering::Relaxed);
+        self.add_unwritten(1);
         let wait = Duration::from_secs_f64((1.0 - left) / PER_SECOND);
         Err(Failure::new(
             ErrorCode::TooManyRequests,
@@ -109,7 +110,21 @@ impl Throttle {
             false => Source::Others,
         };
         let bucket = buckets.entry(source).or_insert(Bucket { left: BURST, since: now });
-        *bucket = Bucket { left: (bucket.left_at(now) - 1.0).max(0.0), since: now };
+        // Below nothing too: requests that were let in together may cost more than is left.
+        *bucket = Bucket { left: bucket.left_at(now) - 1.0, since: now };
+    }
+
+    /// Gives back what was spent on what was no refusal.
+    pub(super) fn give_back(&self, source: Source, tokens: u32, now: Instant) {
+        let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(bucket) = buckets.get_mut(&source) {
+            let left = bucket.left_at(now) + f64::from(tokens);
+            *bucket = Bucket { left, since: now };
+            // A full one says no more than none.
+            if left >= BURST {
+                buckets.remove(&source);
+            }
+        }
     }
 
     /// What `review` finds of a token that comes from `address`, unless too many that came from there
@@ -125,11 +140,18 @@ impl Throttle {
     ) -> Result<T, Failure> {
         let Some(address) = address else { return review.await };
         self.check(address, Instant::now())?;
-        review.await.inspect_err(|failure| {
-            if failure.code == ErrorCode::Unauthenticated {
-                self.spend(address, Instant::now());
-            }
-        })
+        self.spend(address, Instant::now());
+        let outcome = review.await;
+        let code = outcome.as_ref().err().map(|failure| failure.code);
+        if !matches!(code, Some(ErrorCode::Denied | ErrorCode::Unauthenticated)) {
+            self.give_back(address, 1, Instant::now());
+        }
+        outcome
+    }
+
+    /// Counts refusals that no audit line tells of.
+    pub(super) fn add_unwritten(&self, refusals: u64) {
+        self.unwritten.fetch_add(refusals, Ordering::Relaxed);
     }
 
     /// How many refusals no audit line has told of; from now on they count as told.
@@ -149,7 +171,8 @@ impl Bucket {
     }
 }
 
-/// How many refusals in a row nobody minds: a script that tries every path of a team, once.
+/// How many refusals in a row nobody minds: a script that tries every path of a small team, once, each
+/// of which is asked about some four times.
 const BURST: f64 = 200.0;
 
 /// How many more there may be in each second after that.
@@ -160,6 +183,8 @@ const MAX_BUCKETS: usize = 4096;
 
 #[cfg(test)]
 mod tests {
+    use futures::FutureExt;
+
     use super::*;
 
     const ALICE: Source = Source::User([1; 32]);
@@ -209,6 +234,9 @@ mod tests {
 
         assert_eq!(throttle.take_unwritten(), 3);
         assert_eq!(throttle.take_unwritten(), 0);
+        // The line with the count could not be written.
+        throttle.add_unwritten(3);
+        assert_eq!(throttle.take_unwritten(), 3);
     }
 
     #[tokio::test]
@@ -243,6 +271,37 @@ mod tests {
             assert_eq!(refused.code, ErrorCode::Unavailable);
             assert!(throttle.review(address, async { Ok(()) }).await.is_ok());
         }
+    }
+
+    #[tokio::test]
+    async fn who_goes_away_before_the_answer_has_paid_for_the_question() {
+        let throttle = Throttle::new();
+        let address = Some(Source::address(IpAddr::from([10, 0, 0, 1])));
+        let mut asked = 0;
+
+        for _ in 0..1000 {
+            let review = async {
+                asked += 1;
+                std::future::pending::<Result<(), Failure>>().await
+            };
+            let _ = throttle.review(address, review).now_or_never();
+        }
+
+        assert!(asked < 500, "{asked}");
+    }
+
+    #[test]
+    fn what_is_given_back_was_never_spent() {
+        let (throttle, now) = (Throttle::new(), Instant::now());
+        for _ in 0..300 {
+            throttle.spend(ALICE, now);
+        }
+        assert!(throttle.check(ALICE, now).is_err());
+
+        throttle.give_back(ALICE, 300, now);
+
+        assert!(throttle.check(ALICE, now).is_ok());
+        assert!(throttle.buckets.lock().unwrap().is_empty());
     }
 
     #[test]

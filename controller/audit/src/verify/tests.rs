@@ -22,6 +22,7 @@ fn entry(path: &str) -> Entry<'_> {
         path: Some(path),
         version: Some(3),
         cause: None,
+        unwritten: 0,
     }
 }
 
@@ -309,6 +310,7 @@ fn lines_are_bounded_whatever_stands_in_them() {
         path: Some(&long),
         version: Some(u64::MAX),
         cause: Some(Cause { code: &long, message: &long, record: Some(&long) }),
+        unwritten: u64::MAX,
     };
 
     let line = chain.entry(Timestamp::MAX, &entry, Some(&long)).unwrap();

@@ -128,6 +128,7 @@ mod tests {
                 path: Some("shop/db"),
                 version: Some(1),
                 cause: None,
+                unwritten: 0,
             };
             let line = chain.entry(Timestamp::UNIX_EPOCH, &entry, None).unwrap();
             write(&mut chain, line);

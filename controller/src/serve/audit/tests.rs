@@ -24,11 +24,29 @@ fn denial() -> Entry<'static> {
         path: Some("shop/db"),
         version: None,
         cause: Some(Cause { code: "denied", message: "no rule for `shop/db`", record: None }),
+        unwritten: 0,
     }
 }
 
 fn hash(_: &str) -> Option<String> {
     Some("3f1d0c9a".to_owned())
+}
+
+#[test]
+fn the_count_of_refusals_without_a_line_stands_also_where_paths_are_hashed_and_texts_are_long() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("audit.log");
+    let file = LogFile::open(&path, 1 << 20, 2).unwrap();
+    let sinks = vec![Sink::new("file", file.into(), "store-0").unwrap()];
+    let audit = Audit::begin(sinks, &args(AuditPaths::Hashed, OnFailure::Refuse)).unwrap();
+    let message = "x".repeat(5000);
+    let cause = denial().cause.map(|cause| Cause { message: &message, ..cause });
+    let counting = Entry { cause, unwritten: 7, ..denial() };
+
+    audit.write(Timestamp::UNIX_EPOCH, &counting, hash).unwrap();
+
+    let log = fs::read_to_string(path).unwrap();
+    assert!(log.contains(r#""unwritten":7"#), "{log}");
 }
 
 #[test]

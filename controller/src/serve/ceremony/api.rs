@@ -22,7 +22,7 @@ use crate::serve::authenticate::{self, Person};
 use crate::serve::authorize::{self, AdminVerb};
 use crate::serve::failure::Failure;
 use crate::serve::peer::Forwarded;
-use crate::serve::secrets_api::known_store;
+use crate::serve::secrets_api::{discard, known_store};
 use crate::serve::{Service, detached};
 
 #[cfg(fuzzing)]
@@ -68,7 +68,7 @@ pub(in crate::serve) async fn init(
     store: Path<String>,
     request: Request,
 ) -> Handled {
-    handle(state, store, Event::Init, request, |split: Option<Split>| {
+    handle(state, store, (Event::Init, AdminVerb::Init), request, |split: Option<Split>| {
         Ok(Operation::Init(split.unwrap_or_default()))
     })
     .await
@@ -89,16 +89,22 @@ pub(in crate::serve) async fn unseal(
     store: Path<String>,
     request: Request,
 ) -> Handled {
-    handle(state, store, Event::Unseal, request, |body: Option<UnsealRequest>| match body {
-        Some(UnsealRequest { reset: true, .. }) => Ok(Operation::ResetShares),
-        Some(UnsealRequest { key: Some(key), .. }) if !key.is_empty() => {
-            Ok(Operation::GiveShare(key))
-        }
-        _ => Err(Failure::new(
-            ErrorCode::BadRequest,
-            "'key' must be specified in request body as JSON, or 'reset' set to true",
-        )),
-    })
+    handle(
+        state,
+        store,
+        (Event::Unseal, AdminVerb::Unseal),
+        request,
+        |body: Option<UnsealRequest>| match body {
+            Some(UnsealRequest { reset: true, .. }) => Ok(Operation::ResetShares),
+            Some(UnsealRequest { key: Some(key), .. }) if !key.is_empty() => {
+                Ok(Operation::GiveShare(key))
+            }
+            _ => Err(Failure::new(
+                ErrorCode::BadRequest,
+                "'key' must be specified in request body as JSON, or 'reset' set to true",
+            )),
+        },
+    )
     .await
 }
 
@@ -115,9 +121,13 @@ pub(in crate::serve) async fn auto_unseal(
     store: Path<String>,
     request: Request,
 ) -> Handled {
-    handle(state, store, Event::Unseal, request, |body: Option<AutoUnsealRequest>| {
-        Ok(Operation::AutoUnseal(body.and_then(|body| body.key)))
-    })
+    handle(
+        state,
+        store,
+        (Event::Unseal, AdminVerb::Unseal),
+        request,
+        |body: Option<AutoUnsealRequest>| Ok(Operation::AutoUnseal(body.and_then(|body| body.key))),
+    )
     .await
 }
 
@@ -127,7 +137,8 @@ pub(in crate::serve) async fn seal(
     store: Path<String>,
     request: Request,
 ) -> Handled {
-    handle(state, store, Event::Seal, request, ignoring_body(|| Operation::Seal)).await
+    handle(state, store, (Event::Seal, AdminVerb::Seal), request, ignoring_body(|| Operation::Seal))
+        .await
 }
 
 /// `GET /secrets/v1/rekey/{store}`
@@ -136,7 +147,14 @@ pub(in crate::serve) async fn rekey_status(
     store: Path<String>,
     request: Request,
 ) -> Handled {
-    handle(state, store, Event::Rekey, request, ignoring_body(|| Operation::RekeyStatus)).await
+    handle(
+        state,
+        store,
+        (Event::Status, AdminVerb::Rekey),
+        request,
+        ignoring_body(|| Operation::RekeyStatus),
+    )
+    .await
 }
 
 /// `PUT /secrets/v1/rekey/{store}`
@@ -145,7 +163,7 @@ pub(in crate::serve) async fn start_rekey(
     store: Path<String>,
     request: Request,
 ) -> Handled {
-    handle(state, store, Event::Rekey, request, |split: Option<Split>| {
+    handle(state, store, (Event::Rekey, AdminVerb::Rekey), request, |split: Option<Split>| {
         Ok(Operation::StartRekey(split.unwrap_or_default()))
     })
     .await
@@ -164,9 +182,15 @@ pub(in crate::serve) async fn cancel_rekey(
     store: Path<String>,
     request: Request,
 ) -> Handled {
-    handle(state, store, Event::Rekey, request, |body: Option<CancelRekeyRequest>| {
-        Ok(Operation::CancelRekey { nonce: body.unwrap_or_default().nonce })
-    })
+    handle(
+        state,
+        store,
+        (Event::Rekey, AdminVerb::Rekey),
+        request,
+        |body: Option<CancelRekeyRequest>| {
+            Ok(Operation::CancelRekey { nonce: body.unwrap_or_default().nonce })
+        },
+    )
     .await
 }
 
@@ -185,15 +209,21 @@ pub(in crate::serve) async fn give_rekey_share(
     store: Path<String>,
     request: Request,
 ) -> Handled {
-    handle(state, store, Event::Rekey, request, |body: Option<RekeyShareRequest>| match body {
-        Some(RekeyShareRequest { key, nonce }) if !key.is_empty() => {
-            Ok(Operation::GiveRekeyShare { key, nonce })
-        }
-        _ => Err(Failure::new(
-            ErrorCode::BadRequest,
-            "'key' and 'nonce' must be specified in request body as JSON",
-        )),
-    })
+    handle(
+        state,
+        store,
+        (Event::Rekey, AdminVerb::Rekey),
+        request,
+        |body: Option<RekeyShareRequest>| match body {
+            Some(RekeyShareRequest { key, nonce }) if !key.is_empty() => {
+                Ok(Operation::GiveRekeyShare { key, nonce })
+            }
+            _ => Err(Failure::new(
+                ErrorCode::BadRequest,
+                "'key' and 'nonce' must be specified in request body as JSON",
+            )),
+        },
+    )
     .await
 }
 
@@ -210,9 +240,15 @@ pub(in crate::serve) async fn rotate(
     store: Path<String>,
     request: Request,
 ) -> Handled {
-    handle(state, store, Event::Rotate, request, |body: Option<RotateRequest>| {
-        Ok(Operation::Rotate { retire: body.unwrap_or_default().retire })
-    })
+    handle(
+        state,
+        store,
+        (Event::Rotate, AdminVerb::Rotate),
+        request,
+        |body: Option<RotateRequest>| {
+            Ok(Operation::Rotate { retire: body.unwrap_or_default().retire })
+        },
+    )
     .await
 }
 
@@ -222,7 +258,14 @@ pub(in crate::serve) async fn rotate_status(
     store: Path<String>,
     request: Request,
 ) -> Handled {
-    handle(state, store, Event::Rotate, request, ignoring_body(|| Operation::RotateStatus)).await
+    handle(
+        state,
+        store,
+        (Event::Status, AdminVerb::Rotate),
+        request,
+        ignoring_body(|| Operation::RotateStatus),
+    )
+    .await
 }
 
 fn ignoring_body(
@@ -231,19 +274,29 @@ fn ignoring_body(
     move |_| Ok(operation())
 }
 
-/// Who asks, for which store, what; and then to the end, whether or not the client stays.
+/// Who asks, for which store, whether they may, and what; and then to the end, whether or not the
+/// client stays. The replica that leads asks once more whether they may: it takes another's word on
+/// who somebody is, and on nothing else. This one asks so that nobody else has a body read, or sent
+/// on.
 async fn handle<T: DeserializeOwned>(
     State(service): State<Arc<Service>>,
     Path(store): Path<String>,
-    event: Event,
+    (event, verb): (Event, AdminVerb),
     request: Request,
     operation: impl FnOnce(Option<T>) -> Result<Operation, Failure>,
 ) -> Handled {
     let (parts, body) = request.into_parts();
     let person = authenticate::person(&service, event, &parts).await?;
     known_store(&store)?;
+    if let Err(failure) = authorize::administer(&service, &person, verb).await {
+        // Who does not send the rest of the body has a line all the same.
+        service.record_person(&person, event, decision(&failure), (None, None), Some(&failure))?;
+        discard(body).await;
+        return Err(failure);
+    }
+    let extensions = parts.extensions.clone();
     let operation = operation(parse(Request::from_parts(parts, body)).await?)?;
-    detached(async move { submit(&service, &person, operation).await }).await
+    detached(&extensions, async move { submit(&service, &person, operation).await }).await
 }
 
 /// The body, which may be absent; axum takes at most 2 MiB of it, enough for 255 OpenPGP keys.

@@ -3,11 +3,13 @@
 //! It is served on a port of its own, which a NetworkPolicy opens to the store's pods only. That is
 //! the first wall. The second, which does not hang on the network: every request, also one for a
 //! path that there is not, is refused unless its token is of a live pod of the store
-//! ([`super::admit`]). A refusal says no more than that, and is an audit line.
+//! ([`super::admit`]). A refusal says no more than that, and is an audit line. Of the tokens that come
+//! from one address only so many are looked at in vain, as on the public port.
 
 use std::sync::Arc;
 
 use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::Extensions;
 use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::routing::{get, post};
@@ -29,6 +31,7 @@ use crate::serve::ceremony::lead;
 use crate::serve::ceremony::operation::{Reply, WireReply};
 use crate::serve::evidence;
 use crate::serve::failure::{self, Failure};
+use crate::serve::throttle::Source;
 use crate::serve::{Service, detached, unseal};
 
 /// The routes.
@@ -52,14 +55,13 @@ async fn admitted(
     mut request: Request,
     next: Next,
 ) -> Result<Response, Failure> {
-    let outcome = match authenticate::token(request.headers()) {
-        Err(failure) => Err(failure),
-        Ok(token) => match authenticate::peer(&service.client, token).await {
-            Err(failure) => Err(failure),
-            Ok(claim) => admit(&service, claim, remote.ip()).await,
-        },
+    let headers = request.headers();
+    let peer = async {
+        let token = authenticate::token(headers)?;
+        let claim = authenticate::peer(&service.client, token).await?;
+        admit(&service, claim, remote.ip()).await
     };
-    match outcome {
+    match service.throttle.review(Some(Source::address(remote.ip())), peer).await {
         Ok(peer) => {
             request.extensions_mut().insert(peer);
             Ok(next.run(request).await)
@@ -131,6 +133,7 @@ async fn key(
         path: None,
         version: None,
         cause: failed.map(cause),
+        unwritten: 0,
     })?;
     given.map(Json)
 }
@@ -155,8 +158,11 @@ async fn hand_over(service: &Service, peer: &Admitted, asked: &Asked) -> Result<
 }
 
 /// `POST /peer/v1/look`: takes or drops the key now, if that is what there is to do.
-async fn look(State(service): State<Arc<Service>>) -> Result<Json<PeerState>, Failure> {
-    detached(async move {
+async fn look(
+    State(service): State<Arc<Service>>,
+    extensions: Extensions,
+) -> Result<Json<PeerState>, Failure> {
+    detached(&extensions, async move {
         unseal::look_now(&service).await?;
         state(State(service)).await
     })
@@ -167,8 +173,9 @@ async fn look(State(service): State<Arc<Service>>) -> Result<Json<PeerState>, Fa
 async fn seal(
     State(service): State<Arc<Service>>,
     Extension(peer): Extension<Admitted>,
+    extensions: Extensions,
 ) -> Result<Json<PeerState>, Failure> {
-    detached(async move {
+    detached(&extensions, async move {
         // Without looking at the record: to drop a key is always allowed, and whoever should be
         // open comes by it again.
         service.drop_key(Subject::Replica { pod: &peer.claim.pod, uid: &peer.claim.uid }).await;
@@ -181,11 +188,12 @@ async fn seal(
 async fn forward(
     State(service): State<Arc<Service>>,
     Extension(peer): Extension<Admitted>,
+    extensions: Extensions,
     Json(Forwarded { person, operation }): Json<Forwarded>,
 ) -> Result<Json<WireReply>, Failure> {
     // It is taken at its word on who asks.
     trusted(&peer)?;
-    detached(async move {
+    detached(&extensions, async move {
         if !service.seal.leads() {
             return Err(Failure::new(
                 ErrorCode::Unavailable,

@@ -107,7 +107,7 @@ pub(super) async fn restore(
         }
     };
     let patience = parts.extensions.get::<Patience>().cloned();
-    detached(read(service, person, body, patience, place)).await
+    detached(&parts.extensions, read(service, person, body, patience, place)).await
 }
 
 async fn may_restore(

@@ -21,6 +21,7 @@ use zeroize::Zeroizing;
 
 use super::condition::etag;
 use crate::serve::Failure;
+use crate::serve::budget::{JSON, Share};
 
 /// A form in which values come and go.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -126,9 +127,14 @@ fn quality(ranges: &[&str], form: &str) -> u16 {
 ///
 /// # Errors
 ///
-/// `BadRequest` when it takes JSON only, and the value is not UTF-8.
-pub(super) fn answer(secret: &Secret, accept: Accept) -> Result<Response, Failure> {
+/// `BadRequest` when it takes JSON only, and the value is not UTF-8; those of [`Share::take`].
+pub(super) fn answer(
+    secret: &Secret,
+    accept: Accept,
+    mut share: Share,
+) -> Result<Response, Failure> {
     let bytes = secret.value.expose_secret();
+    share.take(bytes.len())?;
     let text = std::str::from_utf8(bytes).ok();
     let (media, body) = match (accept.choose(secret.meta.content_type, text.is_some())?, text) {
         (Media::Json, Some(value)) => {
@@ -139,8 +145,9 @@ pub(super) fn answer(secret: &Secret, accept: Accept) -> Result<Response, Failur
         }
         (Media::Bytes | Media::Json, _) => (BYTES, Bytes::copy_from_slice(bytes)),
     };
-    let media = (header::CONTENT_TYPE, HeaderValue::from_static(media));
-    Ok((etag(secret.version), [media, NO_STORE], body).into_response())
+    // What is no plain character takes up to six times as much in JSON.
+    share.take(body.len().saturating_sub(bytes.len()))?;
+    Ok((etag(secret.version), share.respond(media, body)).into_response())
 }
 
 /// The answer's form of a text value: besides `/v1/resolve`, the one place where a value is written
@@ -256,7 +263,7 @@ async fn read(
 /// Takes in the rest of a body that nobody wants, up to a limit. Some clients of HTTP/2 do not look
 /// at an answer that comes before they have sent everything: they would take a refusal for a lost
 /// connection.
-pub(super) async fn discard(body: Body) {
+pub(in crate::serve) async fn discard(body: Body) {
     let mut left = MAX_DISCARDED_BYTES;
     let mut pieces = body.into_data_stream();
     while let Ok(Some(piece)) = pieces.try_next().await {
@@ -280,7 +287,6 @@ pub(super) const NO_STORE: (header::HeaderName, HeaderValue) =
     (header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
 
 const BYTES: &str = "application/octet-stream";
-const JSON: &str = "application/json";
 
 /// The largest body of JSON: 1 MiB of text may take several times as much, and what takes more than
 /// this goes as bytes.

@@ -6,7 +6,6 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
@@ -22,13 +21,15 @@ use watchword_store::{
 
 use super::condition::{Tag, etag};
 use super::operation::{Action, Endpoint, Operation};
-use super::representation::{self, Given, NO_STORE};
+use super::representation::{self, Given};
 use super::stores;
 use crate::chain::Chain;
+use crate::listen::Peer;
 use crate::resolvers::read_failure;
 use crate::serve::audit::{self, Decision};
 use crate::serve::authenticate::{self, Person};
 use crate::serve::authorize::{self, Grant};
+use crate::serve::budget::Share;
 use crate::serve::{Failure, Service, detached, lineage};
 
 /// Everything under `/secrets/v1/secret/{store}`.
@@ -72,7 +73,10 @@ async fn answer(
     let call = Call { service, person, operation };
     match is_change {
         // What has been done must be written down, also when the client goes away meanwhile.
-        true => detached(async move { call.answer(&parts, body).await }).await,
+        true => {
+            let extensions = parts.extensions.clone();
+            detached(&extensions, async move { call.answer(&parts, body).await }).await
+        }
         // Nothing has left before its line is written, so such a request may simply end.
         false => call.answer(&parts, body).await,
     }
@@ -109,13 +113,12 @@ impl Call {
         let mut body = Some(body);
         let mut outcome = self.run(parts, &mut body).await;
         if let Err(failure) = &mut outcome {
+            stores::explain(&self.service, failure).await;
+            // Who does not send the rest of the body has a line all the same.
+            self.record(audit::decision(failure), None, Some(failure))?;
             if let Some(unread) = body {
                 representation::discard(unread).await;
             }
-            stores::explain(&self.service, failure).await;
-        }
-        if let Err(failure) = &outcome {
-            self.record(audit::decision(failure), None, Some(failure))?;
         }
         outcome
     }
@@ -123,6 +126,7 @@ impl Call {
     /// The body is read only once the person is known to be allowed to write.
     async fn run(&self, parts: &Parts, body: &mut Option<Body>) -> Result<Response, Failure> {
         let Self { service, person, operation } = self;
+        let share = service.budget.share(Peer::host(&parts.extensions));
         let mut grant = Grant::Everywhere;
         for verb in operation.verbs() {
             grant = authorize::allow(service, person, *verb, &operation.text).await?;
@@ -158,8 +162,8 @@ impl Call {
                 self.roll_back(path, *version, precondition(*condition)).await
             }
             Action::Delete { path, condition } => self.delete(path, *condition).await,
-            Action::List { folder } => self.list(folder.as_ref(), &grant).await,
-            Action::Versions { path } => self.versions(path).await,
+            Action::List { folder } => self.list(folder.as_ref(), &grant, share).await,
+            Action::Versions { path } => self.versions(path, share).await,
             Action::Read { path, version, accept, unless } => {
                 let read = service.store.read(path, *version).await;
                 let secret = read.map_err(|error| read_failure(&error))?;
@@ -168,7 +172,7 @@ impl Call {
                     Some(Tag::Version(version)) if *version == secret.version => {
                         (StatusCode::NOT_MODIFIED, etag(secret.version)).into_response()
                     }
-                    _ => representation::answer(&secret, *accept)?,
+                    _ => representation::answer(&secret, *accept, share)?,
                 };
                 self.record(Decision::Allowed, Some(secret.version), None)?;
                 Ok(answer)
@@ -227,7 +231,12 @@ impl Call {
     }
 
     /// Names relative to the folder, of everything below it.
-    async fn list(&self, folder: Option<&SecretPath>, grant: &Grant) -> Result<Response, Failure> {
+    async fn list(
+        &self,
+        folder: Option<&SecretPath>,
+        grant: &Grant,
+        mut share: Share,
+    ) -> Result<Response, Failure> {
         let ownership = self.service.ownership();
         let listing = self.service.store.list(folder).await;
         let Listing { entries, unreadable } = listing.map_err(|error| list_failure(&error))?;
@@ -235,7 +244,6 @@ impl Call {
         let unread = unreadable
             .first()
             .map(|error| Failure::of_access("not all secrets could be listed", error, error));
-        self.record(Decision::Allowed, None, unread.as_ref())?;
         let below = folder.map_or(0, |folder| folder.as_str().len() + 1);
         // A namespace's grant ends where another namespace's space begins.
         let visible = |path: &str| match grant {
@@ -244,17 +252,20 @@ impl Call {
         };
         let paths = entries.iter().map(|entry| entry.path.as_str()).filter(|path| visible(path));
         let names: Vec<&str> = paths.filter_map(|path| path.get(below..)).collect();
+        share.take(names.iter().map(|name| name.len() + NAME_BYTES).sum())?;
+        self.record(Decision::Allowed, None, unread.as_ref())?;
         let mut answer = json!({"array": names});
         if !unreadable.is_empty() {
             let records = unreadable.iter().filter_map(AccessError::record);
             answer["unreadable"] = records.map(ToString::to_string).collect();
         }
-        Ok(([NO_STORE], Json(answer)).into_response())
+        Ok(share.respond_json(&answer))
     }
 
-    async fn versions(&self, path: &SecretPath) -> Result<Response, Failure> {
+    async fn versions(&self, path: &SecretPath, mut share: Share) -> Result<Response, Failure> {
         let versions = self.service.store.versions(path).await;
         let versions = versions.map_err(|error| read_failure(&error))?;
+        share.take(versions.iter().map(|entry| entry.author.len() + VERSION_BYTES).sum())?;
         self.record(Decision::Allowed, None, None)?;
         let newest = versions.first().map_or(0, |entry| entry.version);
         let versions: Vec<_> = versions
@@ -268,7 +279,7 @@ impl Call {
                 })
             })
             .collect();
-        Ok((etag(newest), [NO_STORE], Json(json!({"versions": versions}))).into_response())
+        Ok((etag(newest), share.respond_json(&json!({"versions": versions}))).into_response())
     }
 
     fn meta(&self, content_type: ContentType) -> Meta {
@@ -345,3 +356,9 @@ fn sealed() -> Failure {
 fn not_found(path: &SecretPath) -> Failure {
     Failure::new(ErrorCode::NotFound, format!("there is no secret `{path}`"))
 }
+
+/// What a name takes in a list beside its characters.
+const NAME_BYTES: usize = 3;
+
+/// What a version takes in a list of versions beside its author.
+const VERSION_BYTES: usize = 128;

@@ -22,6 +22,7 @@ fn entry() -> Entry<'static> {
         path: Some("shop/db"),
         version: Some(1),
         cause: None,
+        unwritten: 0,
     }
 }
 

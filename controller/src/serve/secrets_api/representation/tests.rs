@@ -1,3 +1,5 @@
+use std::net::IpAddr;
+
 use axum::body::to_bytes;
 use proptest::prelude::*;
 use rstest::rstest;
@@ -5,6 +7,7 @@ use serde_json::json;
 use watchword_store::Meta;
 
 use super::*;
+use crate::serve::budget::Budget;
 
 fn headers(name: &header::HeaderName, values: &[&str]) -> HeaderMap {
     let mut headers = HeaderMap::new();
@@ -12,6 +15,10 @@ fn headers(name: &header::HeaderName, values: &[&str]) -> HeaderMap {
         headers.append(name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
     }
     headers
+}
+
+fn share() -> Share {
+    Budget::new().share(IpAddr::from([10, 0, 0, 1]))
 }
 
 fn chosen(accept: &str, own: ContentType, is_text: bool) -> Option<Media> {
@@ -160,7 +167,7 @@ async fn a_secret_looks_as_in_dcos() {
         version: 4,
     };
 
-    let of = |secret| answer(secret, Accept { bytes: 0, json: 1000 }).unwrap();
+    let of = |secret| answer(secret, Accept { bytes: 0, json: 1000 }, share()).unwrap();
     let (plain, described) = (of(&secret), of(&described));
 
     assert_eq!(plain.headers()[header::ETAG], "\"3\"");
@@ -171,6 +178,34 @@ async fn a_secret_looks_as_in_dcos() {
     let body = to_bytes(described.into_body(), 1024).await.unwrap();
     let more = expected.replace('}', r#","description":"of the shop"}"#);
     assert_eq!(body, more);
+}
+
+#[rstest]
+#[case::as_it_is(Accept { bytes: 1000, json: 0 }, 16)]
+// Each byte takes six in JSON.
+#[case::escaped(Accept { bytes: 0, json: 1000 }, 2)]
+fn people_who_take_nothing_hold_their_part_of_all_answers(
+    #[case] accept: Accept,
+    #[case] answers: usize,
+) {
+    let secret = Secret {
+        meta: Meta {
+            author: "grace".to_owned(),
+            content_type: ContentType::Text,
+            created: 0,
+            about: None,
+        },
+        value: Value::new(vec![1; 1 << 20]),
+        version: 1,
+    };
+    let budget = Budget::new();
+    let ask = |host| answer(&secret, accept, budget.share(IpAddr::from([10, 0, 0, host])));
+
+    let held: Vec<_> = (0..100).map_while(|_| ask(1).ok()).collect();
+
+    assert_eq!(held.len(), answers);
+    assert_eq!(ask(1).unwrap_err().code, ErrorCode::Unavailable);
+    assert!(ask(2).is_ok());
 }
 
 #[rstest]
