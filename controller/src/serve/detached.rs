@@ -72,16 +72,24 @@ mod tests {
         tokio::spawn(listen::serve(listener, PlainHttp2, router, limits, shutdown));
         let mut client = Client::connect(address, 0).await;
 
-        for _ in 0..3 * turns {
+        for number in 1..=3 * turns {
             let stream = client.get().await;
-            time::sleep(Duration::from_millis(10)).await;
+            until(|| Arc::strong_count(&at_work) - idle >= number.min(turns)).await;
             client.reset(stream).await;
+            assert!(Arc::strong_count(&at_work) - idle <= turns);
         }
 
-        time::sleep(Duration::from_millis(50)).await;
-        assert_eq!(Arc::strong_count(&at_work) - idle, turns);
         go_on.add_permits(100);
-        time::sleep(Duration::from_millis(50)).await;
-        assert_eq!(Arc::strong_count(&at_work), idle);
+        until(|| Arc::strong_count(&at_work) == idle).await;
+    }
+
+    async fn until(condition: impl Fn() -> bool) {
+        time::timeout(Duration::from_secs(30), async {
+            while !condition() {
+                time::sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await
+        .unwrap();
     }
 }

@@ -25,7 +25,11 @@ pub(super) async fn keep(service: &Service) {
             Err(SweepError::Sealed) => UNTIL_UNSEALED,
             Err(error) => {
                 warn!(error = %Chain(&error), "cannot remove what interrupted writes have left behind");
-                PAUSE
+                match &error {
+                    // A damaged record is damaged in ten minutes too.
+                    SweepError::Access(error) if error.record().is_some() => INTERVAL,
+                    _ => PAUSE,
+                }
             }
         };
         sleep(pause).await;
