@@ -59,10 +59,12 @@ fn deny_exec_closes_pods_with_secrets_and_leaves_others_alone() {
         let labelled = cluster.kubectl(&["label", &label, "watchword.dev/deny-exec=true"]).await?;
         ensure!(labelled.status.success(), "{labelled:?}");
         let pod = format!("pod/{web}");
+        let proxy = format!("/api/v1/namespaces/{}/pods/{web}:80/proxy/", closed.name());
         for (what, arguments) in [
             ("exec", ["exec", &pod, "--", "true"].as_slice()),
             ("attach", ["attach", &pod].as_slice()),
             ("portforward", ["port-forward", &pod, "0:80"].as_slice()),
+            ("proxy", ["get", "--raw", &proxy].as_slice()),
         ] {
             wait_for(&format!("{what} to be denied"), LIMIT, async || {
                 // What is let in has no end by itself.
