@@ -6,8 +6,9 @@
 //! that knows nothing of it looks.
 
 use std::num::NonZeroUsize;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::sync::Notify;
 
 use super::{meta, read, root_key, write};
 use crate::backend::{Backend, BackendError, Listed, Revision, Stored};
@@ -54,9 +55,8 @@ async fn crash<B: Backend>(
     .unwrap();
     let before = prepare(&open(replica()).await, operation, &path).await;
 
-    let dying =
-        open(Mortal { backend: replica(), left: Arc::new(AtomicU64::new(u64::MAX / 2)), last });
-    let dying = dying.await;
+    let left = AtomicU64::new(u64::MAX / 2);
+    let dying = open(Mortal { backend: replica(), ended: Notify::new(), left, last }).await;
     dying.backend().left.store(changes, Ordering::SeqCst);
     let acknowledged = run(&dying, operation, &path).await;
     let died = dying.backend().left.load(Ordering::SeqCst) == DEAD;
@@ -141,7 +141,11 @@ async fn prepare<B: Backend>(
 }
 
 /// Whether it was acknowledged.
-async fn run<B: Backend>(store: &Store<B>, operation: Operation, path: &SecretPath) -> bool {
+async fn run<B: Backend>(
+    store: &Store<Mortal<B>>,
+    operation: Operation,
+    path: &SecretPath,
+) -> bool {
     match operation {
         Operation::Create => write(store, path, b"written", Precondition::Create).await.is_ok(),
         Operation::Update => write(store, path, b"written", Precondition::Update).await.is_ok(),
@@ -150,8 +154,21 @@ async fn run<B: Backend>(store: &Store<B>, operation: Operation, path: &SecretPa
             store.roll_back(path, version, &meta(), Precondition::Any).await.is_ok()
         }
         Operation::Delete => store.delete(path).await.is_ok(),
-        Operation::Sweep => store.sweep().await.is_ok(),
-        Operation::Rewrap => store.rewrap(|_| {}).await.is_ok(),
+        Operation::Sweep => before_the_end(store, store.sweep()).await,
+        Operation::Rewrap => before_the_end(store, store.rewrap(|_| {})).await,
+    }
+}
+
+/// Whether the work was done. It asks again when there is no answer, for which a replica that has ended
+/// has no time.
+async fn before_the_end<B: Backend, T, E>(
+    store: &Store<Mortal<B>>,
+    work: impl Future<Output = Result<T, E>>,
+) -> bool {
+    tokio::select! {
+        biased;
+        done = work => done.is_ok(),
+        () = store.backend().ended.notified() => false,
     }
 }
 
@@ -182,8 +199,10 @@ async fn open<B: Backend>(backend: B) -> Store<B> {
 /// A connection that ends after some changes.
 struct Mortal<B> {
     backend: B,
+    /// Told once.
+    ended: Notify,
     /// How many changes are still done, or [`DEAD`].
-    left: Arc<AtomicU64>,
+    left: AtomicU64,
     last: Last,
 }
 
@@ -215,7 +234,11 @@ impl<B> Mortal<B> {
             0 => Some(DEAD),
             left => Some(left - 1),
         };
-        match (self.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, next), self.last) {
+        let before = self.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, next);
+        if before == Ok(0) {
+            self.ended.notify_one();
+        }
+        match (before, self.last) {
             (Err(_), _) | (Ok(0), Last::Undone) => Fate::Refused,
             (Ok(0), Last::Unanswered) => Fate::Unanswered,
             (Ok(_), _) => Fate::Done,
