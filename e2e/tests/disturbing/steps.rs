@@ -90,7 +90,7 @@ impl Kind {
             Self::Service => json!({"service": {"instances": 0}}),
         };
         let main = match self {
-            Self::Adopt => json!({"name": "main"}),
+            Self::Adopt => json!({"name": "main", "command": {"environment": {"variables": []}}}),
             _ => task("main", "true"),
         };
         json!({"tasks": [with_variable(main, "S", secret)], "run": run})

@@ -294,7 +294,7 @@ fn what_is_added_to_a_pod_after_the_injection_is_injected_too() {
                 }],
                 "mutations": [{"patchType": "JSONPatch", "jsonPatch": {"expression":
                     "[JSONPatch{op: 'add', path: '/spec/containers/0/readinessProbe', value: \
-                     {'exec': {'command': ['sh', '-c', 'test -n \"$DB\"']}, 'periodSeconds': 1}}]",
+                     {'exec': {'command': ['sh', '-c', 'test -n \"$DB\"']}}}]",
                 }}],
             },
         });
@@ -304,7 +304,8 @@ fn what_is_added_to_a_pod_after_the_injection_is_injected_too() {
             "metadata": {"name": namespace.name()}, "spec": {"policyName": namespace.name()},
         });
         namespace.apply(&format!("{added}\n---\n{bound}")).await?;
-        let adopted = with_variable(json!({"name": "app"}), "DB", &namespace.secret("db"));
+        let adopted = json!({"name": "app", "command": {"environment": {"variables": []}}});
+        let adopted = with_variable(adopted, "DB", &namespace.secret("db"));
         let adopt =
             json!({"selector": {"matchLabels": {"app": "app"}}, "serviceAccountName": "app"});
         namespace.define("app", &json!({"tasks": [adopted], "run": {"adopt": adopt}})).await?;
