@@ -287,13 +287,9 @@ fn what_is_added_to_a_pod_after_the_injection_is_injected_too() {
                     "resourceRules": [{"apiGroups": [""], "apiVersions": ["v1"],
                                        "operations": ["CREATE"], "resources": ["pods"]}],
                 },
-                "matchConditions": [{
-                    "name": "injected",
-                    "expression":
-                        "object.spec.containers[0].?command.orValue([''])[0] == '/watchword/agent'",
-                }],
                 "mutations": [{"patchType": "JSONPatch", "jsonPatch": {"expression":
-                    "[JSONPatch{op: 'add', path: '/spec/containers/0/readinessProbe', value: \
+                    "object.spec.containers[0].?command.orValue([''])[0] != '/watchword/agent' ? [] \
+                     : [JSONPatch{op: 'add', path: '/spec/containers/0/readinessProbe', value: \
                      {'exec': {'command': ['sh', '-c', 'test -n \"$DB\"']}}}]",
                 }}],
             },
