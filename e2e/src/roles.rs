@@ -57,6 +57,25 @@ impl Cluster {
         }
     }
 
+    /// Kills a pod of Watchword's own at once: no SIGTERM, no time to tidy up. On a node that is not
+    /// ours a kubelet gives it two seconds, also if it is told to give none.
+    ///
+    /// # Errors
+    ///
+    /// If the server refuses it; a pod that is gone is as it should be.
+    pub async fn kill(&self, pod: &str) -> Result<()> {
+        if let Some(node) = self.local() {
+            // One that has not started has no process.
+            node.signal(pod, "/watchword-controller", "KILL").ok();
+        }
+        let pods: Api<Pod> = Api::namespaced(self.client(), names::NAMESPACE);
+        match pods.delete(pod, &DeleteParams::default().grace_period(0)).await {
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+            Err(error) => Err(error).with_context(|| format!("cannot kill `{pod}`")),
+            Ok(_) => Ok(()),
+        }
+    }
+
     /// Waits until the API server reaches the webhook: a pod is Ready a moment before its address
     /// stands in the node's rules, and on a busy machine some moments.
     async fn reaches_webhook(&self) -> Result<()> {
@@ -130,19 +149,6 @@ impl Role {
     pub async fn pods(&self) -> Result<Vec<Pod>> {
         let labels = format!("app.kubernetes.io/component={}", self.role);
         Ok(self.api::<Pod>().list(&ListParams::default().labels(&labels)).await?.items)
-    }
-
-    /// Kills a pod at once: no SIGTERM, no time to tidy up.
-    ///
-    /// # Errors
-    ///
-    /// If the server refuses it; a pod that is gone is as it should be.
-    pub async fn kill(&self, pod: &str) -> Result<()> {
-        match self.api::<Pod>().delete(pod, &DeleteParams::default().grace_period(0)).await {
-            Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
-            Err(error) => Err(error).with_context(|| format!("cannot kill `{pod}`")),
-            Ok(_) => Ok(()),
-        }
     }
 
     /// Waits until the Deployment is as its spec says: all pods of the newest template, all ready,

@@ -19,6 +19,7 @@ use crate::document::Document;
 /// A person with all rights, and the private key that the one share is encrypted to.
 pub(crate) struct Keeper {
     client: Client,
+    cluster: Cluster,
     /// What every answer is judged by.
     document: Document,
     /// Armoured.
@@ -68,7 +69,8 @@ impl Keeper {
         let store = cluster.https("store").await?;
         let document = Document::of(&store, &token).await?;
         let (client, private_key) = (cluster.client(), Mutex::default());
-        Ok(Self { client, document, private_key, store, token })
+        let cluster = cluster.clone();
+        Ok(Self { client, cluster, document, private_key, store, token })
     }
 
     /// Takes the private key out of the answer to `init` or `rekey`.
@@ -240,6 +242,16 @@ impl Keeper {
     pub(crate) async fn delete(&self, replica: &Replica, how: &DeleteParams) -> Result<()> {
         let pods: Api<Pod> = Api::namespaced(self.client.clone(), names::NAMESPACE);
         pods.delete(&replica.name, how).await?;
+        self.is_gone(replica).await
+    }
+
+    /// Kills a replica, which has no time to tidy up, and waits until its pod is gone.
+    pub(crate) async fn kill(&self, replica: &Replica) -> Result<()> {
+        self.cluster.kill(&replica.name).await?;
+        self.is_gone(replica).await
+    }
+
+    async fn is_gone(&self, replica: &Replica) -> Result<()> {
         wait_for(&format!("`{}` to be gone", replica.name), LIMIT, async || {
             let names: Vec<_> = self.pods().await?.iter().map(ResourceExt::name_any).collect();
             ensure!(!names.contains(&replica.name), "{names:?}");

@@ -175,7 +175,7 @@ async fn a_new_leader_begins_at_zero(keeper: &Keeper, shares: &[String; 3]) -> R
         assert_eq!(progress(replica).await?, 1, "the progress is recorded for all");
     }
 
-    keeper.delete(&leader, &DeleteParams::default().grace_period(0)).await?;
+    keeper.kill(&leader).await?;
 
     let [leader, _] = keeper.leader_and_follower().await?;
     wait_for("a progress of 0", LIMIT, async || {
@@ -364,7 +364,7 @@ async fn no_acknowledged_write_is_lost_when_either_is_killed(
                 if killed == 2 {
                     keeper.all_are(false).await?;
                 }
-                keeper.delete(victim, &DeleteParams::default().grace_period(0)).await?;
+                keeper.kill(victim).await?;
             }
             anyhow::Ok(())
         };

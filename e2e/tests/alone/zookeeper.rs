@@ -119,7 +119,7 @@ async fn no_acknowledged_write_is_lost(
     let chaos = async {
         let done = async {
             more(40).await?;
-            keeper.delete(&victim, &DeleteParams::default().grace_period(0)).await?;
+            keeper.kill(&victim).await?;
             more(40).await?;
             server.crash().await?;
             more(40).await?;
@@ -188,7 +188,13 @@ async fn it_moves_to_the_cluster(
     roll(cluster).await?;
     in_use(cluster, "True", "kubernetes:").await?;
     keeper.all_are(true).await?;
-    let new = keeper.ask("PUT", "init/default", &json!({})).await?;
+    let new = wait_for("an answer to who begins anew", LIMIT, async || {
+        let new = keeper.ask("PUT", "init/default", &json!({})).await?;
+        // It is still making a pair.
+        ensure!(new.status != 503, "{}", new.text());
+        Ok(new)
+    })
+    .await?;
     assert_eq!(new.status, 409, "a new store in the place of the old one: {}", new.text());
     migrate(cluster, FIRST, "kubernetes").await?;
 

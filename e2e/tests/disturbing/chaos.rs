@@ -205,7 +205,7 @@ fn a_controller_killed_at_any_moment_leaves_nothing_half_done() {
                         // No condition is waited for: any moment will do.
                         sleep(moment).await;
                         for pod in controller.pods().await? {
-                            controller.kill(&pod.name_any()).await?;
+                            cluster.kill(&pod.name_any()).await?;
                         }
                         anyhow::Ok(())
                     };
@@ -252,7 +252,7 @@ fn of_two_stores_one_may_be_killed_and_its_successor_unseals_by_itself() {
                     if resolves().await? > 0 { Ok(()) } else { bail!("none yet") }
                 })
                 .await?;
-                store.kill(&killed).await?;
+                cluster.kill(&killed).await?;
 
                 let pods =
                     namespace.pods_ready("watchword.dev/task-definition=web", 4, LIMIT).await?;
@@ -578,4 +578,4 @@ impl Dice {
 }
 
 /// How often the controller is killed. A successor leads after 15 seconds, when the lease has run out.
-const KILLS: u64 = 5;
+const KILLS: u64 = 3;

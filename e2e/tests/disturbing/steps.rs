@@ -37,7 +37,7 @@ fn a_controller_killed_between_any_two_steps_is_succeeded_by_one_that_goes_on() 
                         let before = KINDS.iter().map(|kind| kind.stands_before(&namespace, step));
                         try_join_all(before).await?;
                         for pod in controller.pods().await? {
-                            controller.kill(&pod.name_any()).await?;
+                            cluster.kill(&pod.name_any()).await?;
                         }
                         anyhow::Ok(())
                     }
