@@ -685,7 +685,8 @@ impl HttpBody for Moving {
     }
 }
 
-const TOO_LONG: &str = "the request took too long";
+/// What a client is told whose request has had its time.
+pub(crate) const TOO_LONG: &str = "the request took too long";
 
 /// Up to a tenth less than `duration`.
 fn jittered(duration: Duration) -> Duration {

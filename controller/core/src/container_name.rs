@@ -30,12 +30,15 @@ pub fn container_names(tasks: &[TaskInfo]) -> Vec<String> {
 
 /// Whether a text is a container's name as it stands, and not one of ours.
 pub fn is_container_name(text: &str) -> bool {
+    text.len() <= MAX_LABEL_BYTES && is_label(text) && !text.starts_with(names::POD_NAME_PREFIX)
+}
+
+/// Whether a text has the form of a DNS label (RFC 1123), however long it is.
+pub(crate) fn is_label(text: &str) -> bool {
     let edge = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
-    text.len() <= MAX_LABEL_BYTES
-        && text.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'))
+    text.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'))
         && edge(text.as_bytes().first())
         && edge(text.as_bytes().last())
-        && !text.starts_with(names::POD_NAME_PREFIX)
 }
 
 /// The label that is nearest to a text.

@@ -16,7 +16,7 @@ use watchword_crds::names;
 use watchword_crds::task_definition::{PodTemplate, Run, TaskDefinitionSpec};
 use watchword_crds::task_revision::TaskRevisionSpec;
 
-use crate::container_name::{container_names, is_container_name};
+use crate::container_name::{container_names, is_container_name, is_label};
 use crate::mesos::{read_task, validate_task, validate_task_group};
 use crate::space::check_service_id;
 use crate::wanted::asks_for_secrets;
@@ -123,13 +123,8 @@ pub fn validate(
     check_service_id(&id).map_err(|error| Invalid::new("spec.id", error.to_string()))?;
     let mut warnings = validate_tasks(&spec.tasks, spec.run.adopt.is_some())?;
     validate_run(&spec.run)?;
-    if let Some(account) = spec.service_account_name.as_deref()
-        && !is_subdomain(account)
-    {
-        return Err(Invalid::new(
-            "spec.serviceAccountName",
-            format!("{account:?} cannot be the name of a service account; {SUBDOMAIN}"),
-        ));
+    if let Some(account) = &spec.service_account_name {
+        judge_account(account, "spec.serviceAccountName")?;
     }
     if let Some(adopt) = &spec.run.adopt
         && spec.service_account_name.as_ref().is_some_and(|own| *own != adopt.service_account_name)
@@ -151,6 +146,10 @@ pub fn validate(
         &spec.tasks,
         spec.run.adopt.is_some(),
     )?);
+    // Not of a revision, which is judged at each release: there the store looks at the values themselves.
+    for (index, task) in spec.tasks.iter().enumerate() {
+        warnings.extend(inline::warn(task, &format!("spec.tasks[{index}]")));
+    }
     warnings.extend(unused::warn_of_rotation(spec.rotation.as_ref()));
     Ok(warnings)
 }
@@ -300,15 +299,7 @@ fn validate_run(run: &Run) -> Result<(), Invalid> {
             "adopted pods need a service account of their own; use one that is not \"default\"",
         ));
     }
-    if !is_subdomain(&adopt.service_account_name) {
-        return Err(Invalid::new(
-            "spec.run.adopt.serviceAccountName",
-            format!(
-                "{:?} cannot be the name of a service account; {SUBDOMAIN}",
-                adopt.service_account_name
-            ),
-        ));
-    }
+    judge_account(&adopt.service_account_name, "spec.run.adopt.serviceAccountName")?;
     let selector = &adopt.selector;
     let has_labels = selector.match_labels.as_ref().is_some_and(|labels| !labels.is_empty());
     let has_terms = selector.match_expressions.as_ref().is_some_and(|terms| !terms.is_empty());
@@ -336,18 +327,23 @@ fn validate_template(
     Ok(is_adopted.then_some(warning).into_iter().collect())
 }
 
-/// Whether it is what Kubernetes calls a DNS subdomain (RFC 1123), as most names of objects are.
-fn is_subdomain(text: &str) -> bool {
-    let is_label = |label: &str| {
-        let edge = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
-        edge(label.as_bytes().first())
-            && edge(label.as_bytes().last())
-            && label.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'))
-    };
-    text.len() <= 253 && text.split('.').all(is_label)
+fn judge_account(name: &str, field: &str) -> Result<(), Invalid> {
+    match is_subdomain(name) {
+        true => Ok(()),
+        false => Err(Invalid::new(
+            field,
+            format!(
+                "{name:?} cannot be the name of a service account; use small letters, digits, \
+                 \"-\" and \".\""
+            ),
+        )),
+    }
 }
 
-const SUBDOMAIN: &str = "use small letters, digits, \"-\" and \".\"";
+/// Whether it is what Kubernetes calls a DNS subdomain (RFC 1123), as most names of objects are.
+fn is_subdomain(text: &str) -> bool {
+    text.len() <= 253 && text.split('.').all(is_label)
+}
 
 /// How many URIs a task may have.
 const MAX_URIS: usize = 256;

@@ -15,6 +15,7 @@ use watchword_protocol::{ErrorAnswer, ErrorCode};
 use watchword_store::AccessError;
 
 use crate::chain::Chain;
+use crate::listen::TOO_LONG;
 
 /// A request that failed.
 #[derive(Debug)]
@@ -134,7 +135,7 @@ pub(super) async fn in_our_form(response: Response) -> Response {
         }
         StatusCode::NOT_FOUND => (ErrorCode::NotFound, "there is nothing under this path"),
         StatusCode::PAYLOAD_TOO_LARGE => (ErrorCode::TooLarge, "the body is too large"),
-        StatusCode::REQUEST_TIMEOUT => (ErrorCode::Timeout, "the request took too long"),
+        StatusCode::REQUEST_TIMEOUT => (ErrorCode::Timeout, TOO_LONG),
         status if status.is_client_error() => (ErrorCode::BadRequest, "the request cannot be read"),
         _ => (ErrorCode::Internal, "the request failed"),
     };

@@ -35,7 +35,7 @@ use super::lineage::Tenant;
 use super::permit::Permit;
 use super::throttle::Source;
 use super::{Service, authenticate, detached};
-use crate::listen::Peer;
+use crate::listen::{Peer, TOO_LONG};
 
 /// Answers one container.
 ///
@@ -88,7 +88,7 @@ async fn within<T>(
     end: Instant,
     work: impl Future<Output = Result<T, Failure>>,
 ) -> Result<T, Failure> {
-    let too_long = || Failure::new(ErrorCode::Timeout, "the request took too long");
+    let too_long = || Failure::new(ErrorCode::Timeout, TOO_LONG);
     time::timeout_at(end.into(), work).await.unwrap_or_else(|_| Err(too_long()))
 }
 

@@ -5,8 +5,8 @@ use std::sync::{Mutex, PoisonError};
 use anyhow::{Context, Result, bail, ensure};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt;
 use kube::api::{Api, DeleteParams, ListParams};
-use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
 use watchword_crds::names;
 use watchword_e2e::cluster::{Answer, Https};
@@ -18,7 +18,6 @@ use crate::document::Document;
 
 /// A person with all rights, and the private key that the one share is encrypted to.
 pub(crate) struct Keeper {
-    client: Client,
     cluster: Cluster,
     /// What every answer is judged by.
     document: Document,
@@ -68,9 +67,8 @@ impl Keeper {
         let token = namespace.token(cluster.client(), "keeper", None, None).await?;
         let store = cluster.https("store").await?;
         let document = Document::of(&store, &token).await?;
-        let (client, private_key) = (cluster.client(), Mutex::default());
-        let cluster = cluster.clone();
-        Ok(Self { client, cluster, document, private_key, store, token })
+        let (cluster, private_key) = (cluster.clone(), Mutex::default());
+        Ok(Self { cluster, document, private_key, store, token })
     }
 
     /// Takes the private key out of the answer to `init` or `rekey`.
@@ -215,7 +213,7 @@ impl Keeper {
 
     /// The replica that runs the ceremonies, and the one that does not, once one of them does.
     pub(crate) async fn leader_and_follower(&self) -> Result<[Replica; 2]> {
-        let leases: Api<Lease> = Api::namespaced(self.client.clone(), names::NAMESPACE);
+        let leases: Api<Lease> = Api::namespaced(self.cluster.client(), names::NAMESPACE);
         wait_for("a replica that leads", LIMIT, async || {
             let lease = leases.get(names::STORE).await?;
             let leader = lease.spec.and_then(|spec| spec.holder_identity).unwrap_or_default();
@@ -240,7 +238,7 @@ impl Keeper {
 
     /// Has a replica end, in this way, and waits until it is gone.
     pub(crate) async fn delete(&self, replica: &Replica, how: &DeleteParams) -> Result<()> {
-        let pods: Api<Pod> = Api::namespaced(self.client.clone(), names::NAMESPACE);
+        let pods: Api<Pod> = Api::namespaced(self.cluster.client(), names::NAMESPACE);
         pods.delete(&replica.name, how).await?;
         self.is_gone(replica).await
     }
@@ -261,7 +259,7 @@ impl Keeper {
     }
 
     async fn pods(&self) -> Result<Vec<Pod>> {
-        let pods: Api<Pod> = Api::namespaced(self.client.clone(), names::NAMESPACE);
+        let pods: Api<Pod> = Api::namespaced(self.cluster.client(), names::NAMESPACE);
         let stores = ListParams::default().labels("app.kubernetes.io/component=store");
         Ok(pods.list(&stores).await?.items)
     }

@@ -2,7 +2,7 @@
 
 use watchword_crds::mesos::{ContainerInfo, Image, TaskInfo};
 
-use super::{Invalid, Warning, WarningKind, environment, inline, secrets, unused, volumes};
+use super::{Invalid, Warning, WarningKind, environment, secrets, unused, volumes};
 use crate::mesos::VariableType;
 use crate::workload;
 
@@ -30,7 +30,6 @@ pub(super) fn judge(task: &TaskInfo, at: &str, is_adopted: bool) -> Result<Vec<W
         judge_entrypoint(task, at)?;
     }
     judge_numbers(task, at)?;
-    warnings.extend(inline::warn(task, at));
     warnings.extend(unused::warn_of_task(task, at, is_adopted));
     Ok(warnings)
 }
