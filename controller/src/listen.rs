@@ -30,22 +30,14 @@ use std::{
     future::Future,
     io,
     net::{IpAddr, Ipv4Addr, SocketAddr},
-    pin::{Pin, pin},
-    sync::{Arc, Mutex, PoisonError},
-    task::{Context, Poll, ready},
+    pin::pin,
+    sync::Arc,
     time::Duration,
 };
 
-use axum::{
-    Json, Router,
-    body::{Body, Bytes, HttpBody},
-    response::IntoResponse,
-};
+use axum::{Json, Router, body::Body, response::IntoResponse};
 use http::{Extensions, Request, Response, StatusCode};
-use hyper::{
-    body::{Frame, Incoming, SizeHint},
-    service::service_fn,
-};
+use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::conn::auto::Builder,
@@ -53,7 +45,7 @@ use hyper_util::{
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore, watch},
+    sync::{OwnedSemaphorePermit, Semaphore},
     task::JoinSet,
     time::{self, Instant},
 };
@@ -67,10 +59,17 @@ use crate::{
     shutdown::{self, Shutdown},
 };
 
+use self::activity::Activity;
+use self::body::{Coming, Moving};
+
+pub use self::patience::Patience;
 pub use self::shares::{Share, Shares};
 
+mod activity;
+mod body;
 #[cfg(test)]
 pub(crate) mod http2;
+mod patience;
 mod shares;
 
 /// How much of what a listener's clients may have.
@@ -194,78 +193,6 @@ pub struct Turn {
 #[derive(Clone, Copy, Debug)]
 pub struct Prompt;
 
-/// How long a request may take to the beginning of its answer, as an extension of each request. A
-/// handler that knows its caller may give one more, and its connection with it.
-#[derive(Clone, Debug)]
-pub struct Patience {
-    activity: Arc<Activity>,
-    ends: Arc<watch::Sender<Ends>>,
-}
-
-/// Until when a request may do what it does.
-#[derive(Clone, Copy, Debug)]
-struct Ends {
-    /// All of it.
-    answer: Instant,
-    /// Its body, while it is being read.
-    body: Option<Instant>,
-    /// What the handler has given.
-    given: Instant,
-}
-
-impl Ends {
-    /// The one that comes first.
-    fn first(&self) -> Instant {
-        self.body.map_or(self.answer, |body| body.min(self.answer))
-    }
-}
-
-impl Patience {
-    fn new(activity: Arc<Activity>) -> Self {
-        let now = Instant::now();
-        let ends = Ends { answer: now + activity.limits.request, body: None, given: now };
-        Self { activity, ends: Arc::new(watch::Sender::new(ends)) }
-    }
-
-    /// Gives the request at least this long from now.
-    pub fn extend(&self, limit: Duration) {
-        let given = Instant::now() + limit;
-        self.ends.send_modify(|ends| {
-            ends.given = ends.given.max(given);
-            ends.answer = ends.answer.max(given);
-            ends.body = ends.body.map(|body| body.max(given));
-        });
-        self.activity.expect_until(given);
-    }
-
-    /// The handler has begun to read the body.
-    fn begin_body(&self) {
-        let body = Instant::now() + self.activity.limits.body;
-        self.ends.send_modify(|ends| ends.body = Some(body.max(ends.given)));
-    }
-
-    /// The body has come to its end, or nobody reads it any more.
-    fn end_body(&self) {
-        self.ends.send_modify(|ends| ends.body = None);
-    }
-
-    /// Returns once the request has taken too long.
-    async fn end(&self) {
-        let mut ends = self.ends.subscribe();
-        loop {
-            let end = ends.borrow_and_update().first();
-            if time::timeout_at(end, ends.changed()).await.is_err() {
-                return;
-            }
-        }
-    }
-
-    /// Whether the request has taken too long.
-    fn is_over(&self) -> bool {
-        self.ends.borrow().first() <= Instant::now()
-    }
-}
-
 /// Listens on `address`.
 ///
 /// # Errors
@@ -385,8 +312,7 @@ impl<T: Transport> Shared<T> {
                     drop(busy);
                     let is_prompt = answer.extensions().get::<Prompt>().is_some();
                     let prompt = is_prompt.then(|| Activity::begin_answer(&activity));
-                    let answer =
-                        answer.map(|body| Body::new(Moving { activity, body, _prompt: prompt }));
+                    let answer = answer.map(|body| Body::new(Moving::new(body, activity, prompt)));
                     Ok::<_, Infallible>(answer)
                 }
             }
@@ -439,10 +365,7 @@ impl<T: Transport> Shared<T> {
     ) -> Response<Body> {
         let patience = Patience::new(Arc::clone(activity));
         request.extensions_mut().insert(patience.clone());
-        let mut request = request.map(|body| {
-            let patience = patience.clone();
-            Body::new(Coming { body, has_begun: false, patience })
-        });
+        let mut request = request.map(|body| Body::new(Coming::new(body, patience.clone())));
         let turn = async {
             // The host's own comes first: who waits for that is in nobody's way.
             let own = self.shares.take(peer.ip()).await;
@@ -486,202 +409,6 @@ fn builder(protocol: Protocol, limits: &Limits) -> Builder<TokioExecutor> {
     match protocol {
         Protocol::Http1 => builder.http1_only(),
         Protocol::Http2 => builder.http2_only(),
-    }
-}
-
-/// When a connection last did something, and until when more is expected of it.
-#[derive(Debug)]
-struct Activity {
-    limits: Limits,
-    state: Mutex<State>,
-}
-
-#[derive(Debug)]
-struct State {
-    /// How long silence may last now: shorter before the first request.
-    allowance: Duration,
-    /// When each prompt answer began that is not taken yet, the oldest first.
-    answers: Vec<Instant>,
-    /// Until when it may go on although it is old.
-    expected_until: Instant,
-    requests: usize,
-    since: Instant,
-}
-
-impl Activity {
-    fn new(limits: Limits) -> Self {
-        let (allowance, now) = (limits.headers, Instant::now());
-        let state =
-            State { allowance, answers: Vec::new(), expected_until: now, requests: 0, since: now };
-        Self { limits, state: Mutex::new(state) }
-    }
-
-    /// Watches over a prompt answer as long as its body lives.
-    fn begin_answer(activity: &Arc<Self>) -> Untaken {
-        let since = Instant::now();
-        activity.change(|state| state.answers.push(since));
-        Untaken { activity: Arc::clone(activity), since }
-    }
-
-    /// Returns once a prompt answer has not been taken in time.
-    async fn overdue(&self) {
-        loop {
-            // Of those that are yet to begin none ends sooner.
-            let oldest = self.change(|state| state.answers.first().copied());
-            let end = oldest.unwrap_or_else(Instant::now) + self.limits.answer;
-            if end <= Instant::now() {
-                return;
-            }
-            time::sleep_until(end).await;
-        }
-    }
-
-    /// Counts a request as long as the answer lives.
-    fn begin(activity: &Arc<Self>) -> Busy {
-        activity.change(|state| state.requests += 1);
-        Busy(Arc::clone(activity))
-    }
-
-    /// Returns once no request has been running for as long as is allowed.
-    async fn silence(&self) {
-        loop {
-            let end = self.change(|state| match state.requests {
-                0 => state.since + state.allowance,
-                _ => Instant::now() + self.limits.request,
-            });
-            if end <= Instant::now() {
-                return;
-            }
-            time::sleep_until(end).await;
-        }
-    }
-
-    /// A piece of an answer went out, and there is more.
-    fn moves(&self) {
-        let now = Instant::now();
-        self.change(|state| {
-            state.since = now;
-            state.expected_until = state.expected_until.max(now + self.limits.idle);
-        });
-    }
-
-    fn expect_until(&self, end: Instant) {
-        self.change(|state| state.expected_until = state.expected_until.max(end));
-    }
-
-    fn expected_until(&self) -> Instant {
-        self.change(|state| state.expected_until)
-    }
-
-    fn change<R>(&self, change: impl FnOnce(&mut State) -> R) -> R {
-        change(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
-/// A request that is being answered.
-struct Busy(Arc<Activity>);
-
-impl Drop for Busy {
-    fn drop(&mut self) {
-        let idle = self.0.limits.idle;
-        self.0.change(|state| {
-            state.requests -= 1;
-            state.allowance = idle;
-            state.since = Instant::now();
-        });
-    }
-}
-
-/// A prompt answer whose body lives.
-struct Untaken {
-    activity: Arc<Activity>,
-    since: Instant,
-}
-
-impl Drop for Untaken {
-    fn drop(&mut self) {
-        self.activity.change(|state| {
-            if let Some(place) = state.answers.iter().position(|since| *since == self.since) {
-                state.answers.remove(place);
-            }
-        });
-    }
-}
-
-/// The body of a request, which has a limit of its own while it is read. It holds also for work that
-/// goes on after the client was answered that it took too long.
-struct Coming {
-    body: Incoming,
-    has_begun: bool,
-    patience: Patience,
-}
-
-impl HttpBody for Coming {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        if !self.has_begun && !self.body.is_end_stream() {
-            self.has_begun = true;
-            self.patience.begin_body();
-        }
-        let is_over = self.patience.is_over();
-        let frame = match ready!(Pin::new(&mut self.body).poll_frame(context)) {
-            Some(Ok(_)) if is_over => Some(Err(axum::Error::new(io::Error::other(TOO_LONG)))),
-            frame => frame.map(|frame| frame.map_err(axum::Error::new)),
-        };
-        if self.has_begun && (self.body.is_end_stream() || !matches!(frame, Some(Ok(_)))) {
-            self.patience.end_body();
-        }
-        Poll::Ready(frame)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
-impl Drop for Coming {
-    fn drop(&mut self) {
-        self.patience.end_body();
-    }
-}
-
-/// The body of an answer, which gives its connection time as long as it is taken.
-struct Moving {
-    activity: Arc<Activity>,
-    body: Body,
-    _prompt: Option<Untaken>,
-}
-
-impl HttpBody for Moving {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
-        if frame.is_some() && !self.body.is_end_stream() {
-            self.activity.moves();
-        }
-        Poll::Ready(frame)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }
 

@@ -373,3 +373,7 @@ const WATCHED_BYTES: usize = 64 << 20;
 
 /// How often settings that cannot be watched are looked up again.
 const POLL: Duration = Duration::from_secs(30);
+
+/// How long the next object may take where all of the store are gone through for one request.
+/// Before the first the back end lists all names.
+const STEP_LIMIT: Duration = Duration::from_mins(1);

@@ -1,5 +1,6 @@
 use axum::{
     Extension,
+    body::Bytes,
     routing::{get, post},
 };
 use futures::stream;

@@ -5,6 +5,7 @@ use std::{path::Path, sync::Arc, time::Duration};
 use axum::{
     Extension, Router,
     body::{Body, Bytes},
+    extract::Request,
     routing::{get, post},
 };
 use futures::stream::{self, StreamExt};
@@ -12,6 +13,7 @@ use rcgen::{CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsageP
 use rustls::{
     ClientConfig, NamedGroup, RootCertStore,
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
+    version::TLS12,
 };
 use tempfile::TempDir;
 use tokio::{
@@ -118,8 +120,9 @@ fn router() -> Router {
         .route("/slow", get(async || time::sleep(Duration::from_millis(600)).await))
         .route(
             "/patient",
-            get(async |Extension(patience): Extension<Patience>| {
-                patience.extend(Duration::from_secs(5));
+            get(async |request: Request| {
+                let moves = Patience::steps(request.extensions(), Duration::from_secs(5));
+                moves();
                 time::sleep(Duration::from_millis(600)).await;
             }),
         )
@@ -267,6 +270,22 @@ async fn the_key_exchange_is_hybrid_and_the_protocol_is_the_clients_choice() {
         let group = session.negotiated_key_exchange_group().unwrap().name();
         assert_eq!(group, NamedGroup::X25519MLKEM768);
     }
+}
+
+#[tokio::test]
+async fn a_client_that_knows_nothing_newer_than_tls_1_2_is_not_served() {
+    let server = Server::start(Limits::default(), None).await;
+    let mut roots = RootCertStore::empty();
+    roots.add(server.authority.certificate().der().clone()).unwrap();
+    let old = ClientConfig::builder_with_provider(aws_lc_rs::default_provider().into())
+        .with_protocol_versions(&[&TLS12])
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+
+    let refused = server.connect(old).await.unwrap_err().to_string();
+
+    assert!(refused.contains("ProtocolVersion"), "{refused}");
 }
 
 /// An authority for clients, and a client's certificate signed by it.

@@ -7,7 +7,6 @@
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Json;
 use axum::extract::{Path, Request, State};
@@ -23,7 +22,7 @@ use crate::listen::Patience;
 use crate::serve::authenticate::{self, Person};
 use crate::serve::authorize::{self, AdminVerb};
 use crate::serve::secrets_api::known_store;
-use crate::serve::{Failure, Service};
+use crate::serve::{Failure, STEP_LIMIT, Service};
 
 /// Answers with what every record is, or how many there are of those with nothing to tell.
 ///
@@ -38,7 +37,10 @@ pub(in crate::serve) async fn verify(
     let (parts, _) = request.into_parts();
     let person = authenticate::person(&service, Event::Verify, &parts).await?;
     let outcome = match authorize::administer(&service, &person, AdminVerb::Verify).await {
-        Ok(()) => run(&service, &person, &store, parts.extensions.get::<Patience>()).await,
+        Ok(()) => {
+            let moves = Patience::steps(&parts.extensions, STEP_LIMIT);
+            run(&service, &person, &store, moves).await
+        }
         Err(failure) => Err(failure),
     };
     let (decision, failure) = match &outcome {
@@ -53,19 +55,17 @@ async fn run(
     service: &Service,
     person: &Person,
     store: &str,
-    patience: Option<&Patience>,
+    moves: impl Fn(),
 ) -> Result<Response, Failure> {
     known_store(store)?;
-    // However many there are: as long as it goes on, it has time.
-    let wait = || patience.into_iter().for_each(|patience| patience.extend(OBJECT_LIMIT));
-    wait();
+    moves();
     // What is written from now on may or may not be in the answer.
     let time = Timestamp::now();
     let mut stream = pin!(service.store.verify().await.map_err(|error| failure(&error))?);
     let mut objects: Vec<Verified> = Vec::new();
     let mut sound_versions: u64 = 0;
     while let Some(object) = stream.next().await {
-        wait();
+        moves();
         let object =
             object.map_err(|error| Failure::unavailable("cannot verify the store", &error))?;
         if let Some(damage) = &object.damage {
@@ -91,6 +91,3 @@ fn failure(error: &VerifyError) -> Failure {
         VerifyError::Access(_) => Failure::unavailable("cannot verify the store", error),
     }
 }
-
-/// How long the next record may take. Before the first the back end lists all names.
-const OBJECT_LIMIT: Duration = Duration::from_mins(1);

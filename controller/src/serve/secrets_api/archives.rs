@@ -106,8 +106,8 @@ pub(super) async fn restore(
             return Err(failure);
         }
     };
-    let patience = parts.extensions.get::<Patience>().cloned();
-    detached(&parts.extensions, read(service, person, body, patience, place)).await
+    let moves = Patience::steps(&parts.extensions, PIECE_LIMIT);
+    detached(&parts.extensions, read(service, person, body, moves, place)).await
 }
 
 async fn may_restore(
@@ -134,14 +134,12 @@ async fn read(
     service: Arc<Service>,
     person: Arc<Person>,
     body: Body,
-    patience: Option<Patience>,
+    moves: impl Fn() + Send,
     _place: Place,
 ) -> Result<StatusCode, Failure> {
     service.record_person(&person, Event::Restore, Decision::Attempted, (None, None), None)?;
-    // However large it is: as long as it goes on, it has time.
-    let wait = || patience.iter().for_each(|patience| patience.extend(PIECE_LIMIT));
-    wait();
-    let pieces = body.into_data_stream().inspect(|_| wait());
+    moves();
+    let pieces = body.into_data_stream().inspect(|_| moves());
     let restored = archive::read(service.store.backend(), pieces).await;
     let restored = restored.map(drop).map_err(|error| read_failure(&error));
     record(&service, &person, Event::Restore, restored.as_ref().map(|&()| ()))?;

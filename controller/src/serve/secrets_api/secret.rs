@@ -24,13 +24,13 @@ use super::operation::{Action, Endpoint, Operation};
 use super::representation::{self, Given};
 use super::stores;
 use crate::chain::Chain;
-use crate::listen::Peer;
+use crate::listen::{Patience, Peer};
 use crate::resolvers::read_failure;
 use crate::serve::audit::{self, Decision};
 use crate::serve::authenticate::{self, Person};
 use crate::serve::authorize::{self, Grant};
 use crate::serve::budget::Share;
-use crate::serve::{Failure, Service, detached, lineage};
+use crate::serve::{Failure, STEP_LIMIT, Service, detached, lineage};
 
 /// Everything under `/secrets/v1/secret/{store}`.
 pub(super) async fn secret(
@@ -162,7 +162,10 @@ impl Call {
                 self.roll_back(path, *version, precondition(*condition)).await
             }
             Action::Delete { path, condition } => self.delete(path, *condition).await,
-            Action::List { folder } => self.list(folder.as_ref(), &grant, share).await,
+            Action::List { folder } => {
+                let moves = Patience::steps(&parts.extensions, STEP_LIMIT);
+                self.list(folder.as_ref(), &grant, share, moves).await
+            }
             Action::Versions { path } => self.versions(path, share).await,
             Action::Read { path, version, accept, unless } => {
                 let read = service.store.read(path, *version).await;
@@ -236,9 +239,10 @@ impl Call {
         folder: Option<&SecretPath>,
         grant: &Grant,
         mut share: Share,
+        moves: impl Fn() + Send + Sync,
     ) -> Result<Response, Failure> {
         let ownership = self.service.ownership();
-        let listing = self.service.store.list(folder).await;
+        let listing = self.service.store.list_with_progress(folder, moves).await;
         let Listing { entries, unreadable } = listing.map_err(|error| list_failure(&error))?;
         // Each may be a secret that belongs into the list: whoever asks must hear of it.
         let unread = unreadable

@@ -58,7 +58,22 @@ impl<B: Backend> Store<B> {
     ///
     /// [`ListError`]: sealed, or out of reach.
     pub async fn list(&self, below: Option<&SecretPath>) -> Result<Listing, ListError> {
+        self.list_with_progress(below, || {}).await
+    }
+
+    /// As [`Store::list`], calling `moves` when it begins and for each head of the store, also those
+    /// of other directories: whoever waits sees that it goes on, however many there are.
+    ///
+    /// # Errors
+    ///
+    /// [`ListError`]: sealed, or out of reach.
+    pub async fn list_with_progress(
+        &self,
+        below: Option<&SecretPath>,
+        moves: impl Fn() + Send + Sync,
+    ) -> Result<Listing, ListError> {
         let keys = self.keys().ok_or(ListError::Sealed)?;
+        moves();
         let listed =
             self.backend.list(crate::name::ObjectKind::Head).await.map_err(AccessError::Backend)?;
         let mut heads = stream::iter(listed)
@@ -66,6 +81,7 @@ impl<B: Backend> Store<B> {
             .buffer_unordered(REQUESTS_AT_ONCE);
         let (mut entries, mut unreadable) = (Vec::new(), Vec::new());
         while let Some(head) = heads.next().await {
+            moves();
             match head {
                 Ok(known) => entries.extend(
                     known

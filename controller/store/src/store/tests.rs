@@ -1,4 +1,5 @@
 use std::future::Future;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use proptest::prelude::*;
 use rstest::rstest;
@@ -298,6 +299,25 @@ fn an_older_head_that_is_put_back_is_refused() {
         store.seal();
         block_on(store.unseal(root_key())).unwrap();
     }
+}
+
+#[test]
+fn a_list_says_that_it_goes_on_also_where_nothing_is_to_be_listed() {
+    let store = replica(&MemoryBackend::default());
+    for name in ["a/1", "a/2", "b/3"] {
+        let path: SecretPath = name.parse().unwrap();
+        let value = Value::new(b"x".to_vec());
+        block_on(store.write(&path, &value, &meta(), Precondition::Any)).unwrap();
+    }
+    let folder: SecretPath = "b".parse().unwrap();
+    let moves = AtomicUsize::new(0);
+
+    let listing = block_on(store.list_with_progress(Some(&folder), || {
+        moves.fetch_add(1, Ordering::Relaxed);
+    }));
+
+    assert_eq!(listing.unwrap().entries.len(), 1);
+    assert_eq!(moves.into_inner(), 1 + 3);
 }
 
 #[test]
