@@ -10,6 +10,8 @@
 //! - One that runs goes on where it is, and a condition of the SecretStore says what there is to do.
 //! - The place changes when the settings name the former one too (`movedFrom`): that says that the
 //!   records were moved. Replicas that still serve the former place end, and begin at the new one.
+//! - Servers of a ZooKeeper may be exchanged as long as one stays: it is the same place
+//!   ([`Location::is_same_place`]), and replicas that start take the new address.
 //! - What has no records yet is written down nowhere, and follows the settings.
 //!
 //! The Lease also remembers which store it is that lies there, by the key of its audit log, from when it
@@ -175,7 +177,7 @@ impl Place {
         filling: Filling,
     ) -> Result<(), PlaceError> {
         let Wanted { location, moved_from } = Wanted::of(settings, &self.namespace)?;
-        if location != self.location {
+        if !location.is_same_place(&self.location) {
             return Err(PlaceError::Elsewhere {
                 recorded: self.location.clone(),
                 wanted: location,
@@ -240,7 +242,7 @@ impl Place {
     async fn record(&self) -> Result<(), PlaceError> {
         match recorded(&self.leases).await? {
             None => write(&self.leases, None, &self.location).await,
-            Some((recorded, _)) if recorded == self.location => Ok(()),
+            Some((recorded, _)) if recorded.is_same_place(&self.location) => Ok(()),
             Some((recorded, _)) => {
                 Err(PlaceError::Elsewhere { recorded, wanted: self.location.clone() })
             }
@@ -292,7 +294,7 @@ async fn look(service: &Service) -> Result<Option<Location>, PlaceError> {
     let Some(settings) = service.settings() else { return Ok(None) };
     let wanted = Wanted::of(Some(&settings), &place.namespace);
     match recorded(&place.leases).await? {
-        Some((recorded, _)) if recorded != *own => return Ok(Some(recorded)),
+        Some((recorded, _)) if !recorded.is_same_place(own) => return Ok(Some(recorded)),
         // Somebody has removed the Lease since the store was opened.
         Some((_, lease)) if !lease.annotations().contains_key(AUDIT_KEY) => {
             // Sealed, it is not known any more which store lies here.
@@ -310,7 +312,7 @@ async fn look(service: &Service) -> Result<Option<Location>, PlaceError> {
     }
     if service.seal.leads() {
         let held = match wanted {
-            Ok(wanted) if wanted.location != *own => {
+            Ok(wanted) if !wanted.location.is_same_place(own) => {
                 Err(PlaceError::Elsewhere { recorded: own.clone(), wanted: wanted.location })
             }
             Ok(wanted) => alone(&service.client, &place.namespace, &wanted.location).await,
@@ -348,7 +350,8 @@ impl Wanted {
 
     /// Whether records may be kept there, while they are known to lie in `recorded`.
     fn follows(&self, recorded: &Location) -> bool {
-        self.location == *recorded || self.moved_from.as_ref() == Some(recorded)
+        self.location.is_same_place(recorded)
+            || self.moved_from.as_ref().is_some_and(|from| from.is_same_place(recorded))
     }
 }
 

@@ -48,6 +48,20 @@ pub struct Access {
 }
 
 impl Location {
+    /// Whether the same records lie in both: equal, but for the servers of a ZooKeeper, which come
+    /// and go. Two addresses with the same node and a server in common lead to one place.
+    pub fn is_same_place(&self, other: &Self) -> bool {
+        match (self, other) {
+            (
+                Self::ZooKeeper { hosts, root, .. },
+                Self::ZooKeeper { hosts: others, root: other, .. },
+            ) => {
+                root == other && hosts.split(',').any(|host| others.split(',').any(|it| it == host))
+            }
+            _ => self == other,
+        }
+    }
+
     /// The back end there. A file is opened, and made if need be; nothing else is contacted.
     ///
     /// # Errors
@@ -249,6 +263,26 @@ mod tests {
 
         assert_eq!(location.to_string(), written);
         assert_eq!(written.parse(), Ok(location));
+    }
+
+    #[rstest]
+    #[case::equal("file:/a", "file:/a", true)]
+    #[case::other_file("file:/a", "file:/b", false)]
+    #[case::other_kind("file:/a", "kubernetes", false)]
+    #[case::server_replaced("zookeeper://a:1,b:1/w", "zookeeper://b:1,c:1/w", true)]
+    #[case::other_limit("zookeeper://a:1/w", "zookeeper://a:1/w?jute.maxbuffer=2097152", true)]
+    #[case::other_servers("zookeeper://a:1,b:1/w", "zookeeper://c:1,d:1/w", false)]
+    #[case::other_port("zookeeper://a:1/w", "zookeeper://a:2/w", false)]
+    #[case::other_node("zookeeper://a:1/w", "zookeeper://a:1/v", false)]
+    fn one_place_may_have_several_addresses(
+        #[case] one: &str,
+        #[case] other: &str,
+        #[case] expected: bool,
+    ) {
+        let [one, other] = [one, other].map(|text| text.parse::<Location>().unwrap());
+
+        assert_eq!(one.is_same_place(&other), expected);
+        assert_eq!(other.is_same_place(&one), expected);
     }
 
     #[rstest]

@@ -308,7 +308,7 @@ impl Backend for ZooKeeperBackend {
 #[error(
     "this needs a request of {bytes} bytes, and ZooKeeper takes fewer than {limit} (`jute.maxbuffer`): \
      start every server with `-Djute.maxbuffer=2097152`, then add `?jute.maxbuffer=2097152` to the \
-     store's address"
+     store's address and restart the store"
 )]
 struct TooLarge {
     bytes: usize,

@@ -36,7 +36,7 @@ pub(super) async fn run(
     output: &mut Output,
 ) -> anyhow::Result<()> {
     let MigrateArgs { from, to, zookeeper_digest_file, force } = args;
-    if from == to {
+    if from.is_same_place(&to) {
         bail!("the store is there already: --from and --to are the same place");
     }
     let target = reach.target()?;
