@@ -56,6 +56,12 @@ pub async fn run(args: WebhookArgs, shared: Shared) -> io::Result<()> {
     let WebhookArgs { address, tls_dir, agent, trust } = args;
     let caches = Caches::watch(&shared);
     let reviews = Family::default();
+    for resource in [PODS, DEFINITIONS] {
+        for answer in ["denied", "retry", UNREADABLE] {
+            // The first one is an increase only if there was a zero before it.
+            drop(reviews.get_or_create(&ReviewLabels { resource, answer }));
+        }
+    }
     shared.metrics.register(|registry| {
         registry.register("reviews", "Answered reviews, by resource and answer", reviews.clone());
     });
@@ -108,12 +114,12 @@ pub fn router(reviewer: Arc<Reviewer>) -> Router {
 }
 
 async fn mutate_pods(State(reviewer): State<Arc<Reviewer>>, body: Bytes) -> Response {
-    respond(&reviewer, "pods", &body, |request| pods::answer(&reviewer, request))
+    respond(&reviewer, PODS, &body, |request| pods::answer(&reviewer, request))
 }
 
 async fn validate_definitions(State(reviewer): State<Arc<Reviewer>>, body: Bytes) -> Response {
     let answer = |request| definitions::answer(&reviewer.caches, request);
-    respond(&reviewer, "taskdefinitions", &body, answer)
+    respond(&reviewer, DEFINITIONS, &body, answer)
 }
 
 fn respond<'a, T: Deserialize<'a>>(
@@ -133,7 +139,7 @@ fn respond<'a, T: Deserialize<'a>>(
     match review::respond(body, counted) {
         Ok(json) => ([(header::CONTENT_TYPE, "application/json")], json).into_response(),
         Err(error @ (ReviewError::Parse(_) | ReviewError::Version { .. })) => {
-            count("unreadable");
+            count(UNREADABLE);
             debug!(error = %Chain(&error), "refused a review");
             (StatusCode::BAD_REQUEST, Chain(&error).to_string()).into_response()
         }
@@ -188,6 +194,13 @@ const MAX_REVIEW_BYTES: usize = 3 << 20;
 /// How long a body may take: an API server has the whole review before it sends it, and waits for
 /// the answer for three seconds.
 const BODY_LIMIT: Duration = Duration::from_secs(2);
+
+/// What reviews are about.
+const DEFINITIONS: &str = "taskdefinitions";
+const PODS: &str = "pods";
+
+/// The answer to what is no review.
+const UNREADABLE: &str = "unreadable";
 
 /// How often the CA bundle is read: far more often than certificates change, and cheap.
 const SETTINGS_INTERVAL: Duration = Duration::from_secs(5);

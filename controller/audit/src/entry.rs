@@ -77,6 +77,33 @@ pub enum Event {
 }
 
 impl Event {
+    /// All of them.
+    pub const ALL: [Self; 23] = [
+        Self::Backup,
+        Self::Check,
+        Self::Create,
+        Self::Delete,
+        Self::Handover,
+        Self::Init,
+        Self::List,
+        Self::PublicKey,
+        Self::Read,
+        Self::Rekey,
+        Self::Renew,
+        Self::Resolve,
+        Self::Restore,
+        Self::Retire,
+        Self::Rewrap,
+        Self::Revoke,
+        Self::Rollback,
+        Self::Rotate,
+        Self::Seal,
+        Self::Status,
+        Self::Unseal,
+        Self::Update,
+        Self::Verify,
+    ];
+
     /// As lines spell it.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -39,6 +39,11 @@ impl ReconcileMetrics {
     pub(super) fn new(metrics: &Metrics) -> Self {
         let duration = Histogram::new(exponential_buckets(0.001, 2.0, 14));
         let (launch_failures, reconciles) = (Family::default(), Family::default());
+        // The first failure is an increase only if there was a zero before it.
+        for cause in [KUBELET, SECRETS] {
+            drop(launch_failures.get_or_create(&CauseLabel { cause }));
+        }
+        drop(reconciles.get_or_create(&ResultLabel { result: ReconcileResult::Error }));
         metrics.register(|registry| {
             registry.register(
                 "reconcile_duration_seconds",
@@ -61,10 +66,37 @@ impl ReconcileMetrics {
 
     pub(super) fn count_launch_failure(&self, cause: Cause) {
         let cause = match cause {
-            Cause::Agent => "secrets",
+            Cause::Agent => SECRETS,
             Cause::Deadline | Cause::Eviction | Cause::Exit | Cause::Memory => return,
-            Cause::Kubelet => "kubelet",
+            Cause::Kubelet => KUBELET,
         };
         self.launch_failures.get_or_create(&CauseLabel { cause }).inc();
+    }
+}
+
+const KUBELET: &str = "kubelet";
+const SECRETS: &str = "secrets";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_alerts_look_at_is_zero_before_it_is_one() {
+        let metrics = Metrics::new();
+
+        let reconciles = ReconcileMetrics::new(&metrics);
+
+        let before = metrics.encode().unwrap();
+        for cause in ["kubelet", "secrets"] {
+            let zero = format!("watchword_launch_failures_total{{cause=\"{cause}\"}} 0\n");
+            assert!(before.contains(&zero), "{before}");
+        }
+        reconciles.count_launch_failure(Cause::Agent);
+        let after = metrics.encode().unwrap();
+        assert!(
+            after.contains("watchword_launch_failures_total{cause=\"secrets\"} 1\n"),
+            "{after}"
+        );
     }
 }

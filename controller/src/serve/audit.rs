@@ -114,11 +114,19 @@ impl Audit {
     fn begin(mut all: Vec<Sink>, args: &AuditArgs) -> Result<Self, OpenAuditError> {
         let now = Timestamp::now();
         all.iter_mut().try_for_each(|sink| sink.begin(now)).map_err(OpenAuditError::Begin)?;
+        let decisions = Family::default();
+        for event in Event::ALL {
+            for decision in [Decision::Denied, Decision::Failed] {
+                // The first refusal is an increase only if there was a zero before it.
+                let (event, decision) = (event.as_str(), decision.as_str());
+                drop(decisions.get_or_create(&DecisionLabels { event, decision }));
+            }
+        }
         Ok(Self {
             sinks: Mutex::new(Sinks { all, public_key: None, is_closed: false }),
             paths: args.audit_paths,
             on_failure: args.audit_failure,
-            decisions: Family::default(),
+            decisions,
             lines: Counter::default(),
             lost: Counter::default(),
         })
