@@ -98,6 +98,18 @@ impl Cluster {
 }
 
 impl Role {
+    /// Kills all pods of the role, see [`Cluster::kill`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Cluster::kill`].
+    pub async fn kill(&self) -> Result<()> {
+        for pod in self.pods().await? {
+            self.cluster.kill(&pod.name_any()).await?;
+        }
+        Ok(())
+    }
+
     /// Changes the number of replicas and waits until there are exactly so many pods, all ready.
     ///
     /// # Errors

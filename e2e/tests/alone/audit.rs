@@ -7,13 +7,14 @@ mod sink;
 use std::process::{Output, Stdio};
 
 use anyhow::{Context, Result, ensure};
+use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::ListParams;
+use kube::api::{ListParams, ObjectMeta, PostParams};
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 use tempfile::{NamedTempFile, TempDir};
-use watchword_crds::names;
 use watchword_crds::sealed_record::SealedRecord;
+use watchword_crds::{TaskRevision, names};
 use watchword_e2e::records::Records;
 use watchword_e2e::watchword::{LIMIT, task, with_variable};
 use watchword_e2e::{Cluster, Namespace, images, run_alone, run_audited, wait_for};
@@ -145,6 +146,30 @@ async fn refusals_stand_in_the_log_of_the_api_server(
         ensure!(said.contains(words), "{label}: {said}");
     }
 
+    // What is not this namespace's, a forged revision, a changed image, a token.
+    let sleeps = task("web", "exec sleep 600");
+    let foreign = json!({"tasks": [sleeps], "id": "/somebody-elses/web"});
+    let refused = namespace.define("foreign", &foreign).await.err().context("it was let in")?;
+    let by_id = "somebody-elses";
+    ensure!(format!("{refused:#}").contains(by_id), "{refused:#}");
+    let idle = json!({"tasks": [sleeps], "run": {"service": {"instances": 0}}});
+    namespace.define("idle", &idle).await?;
+    namespace.condition("idle", "Accepted", "True").await?;
+    wait_for("the Deployment", LIMIT, async || namespace.api::<Deployment>().get("idle").await)
+        .await?;
+    for refused in [
+        &["set", "image", "deployment/idle", "*=localhost/other:1"][..],
+        &["create", "token", "default", "--audience=watchword:web"],
+    ] {
+        let output = namespace.kubectl(refused).await?;
+        ensure!(!output.status.success(), "{refused:?} was let in");
+    }
+    let revisions: Api<TaskRevision> = namespace.api();
+    let mut forged = revisions.list(&ListParams::default()).await?.items.remove(0);
+    forged.metadata = ObjectMeta { name: Some("forged".to_owned()), ..ObjectMeta::default() };
+    let refused = revisions.create(&PostParams::default(), &forged).await;
+    ensure!(refused.is_err(), "a forged revision was let in");
+
     let log = cluster.local().context("no local cluster")?.logs().join("audit.log");
     wait_for("the refusals in the API server's log", LIMIT, async || {
         let log = std::fs::read_to_string(&log)?;
@@ -157,8 +182,12 @@ async fn refusals_stand_in_the_log_of_the_api_server(
             annotated.iter().any(|one| one[key].as_str().is_some_and(|text| text.contains(words)))
         };
         ensure!(has("pods.watchword.dev/denied", by_webhook), "the webhook's: {annotated:?}");
+        ensure!(has("taskdefinitions.watchword.dev/denied", by_id), "the id's: {annotated:?}");
         let of_policies = "validation.policy.admission.k8s.io/validation_failure";
-        ensure!(has(of_policies, "watchword-opt-in"), "the policy's: {annotated:?}");
+        for policy in ["opt-in", "task-workloads", "token-audience", "authority"] {
+            let policy = format!("watchword-{policy}");
+            ensure!(has(of_policies, &policy), "{policy}: {annotated:?}");
+        }
         Ok(())
     })
     .await

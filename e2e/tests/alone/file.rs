@@ -1,5 +1,8 @@
 //! A store whose records lie in one file of its own volume.
 
+use std::path::Path;
+use std::process::Output;
+
 use anyhow::{Context, Result, bail, ensure};
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
@@ -7,7 +10,9 @@ use kube::api::ListParams;
 use serde_json::json;
 use watchword_crds::{SealedRecord, names};
 use watchword_e2e::watchword::{LIMIT, task, with_variable};
-use watchword_e2e::{Cluster, run_alone, wait_for};
+use watchword_e2e::{Cluster, SEALED, run_alone, wait_for};
+
+use crate::keeper::Keeper;
 
 #[test]
 fn a_store_in_a_file_keeps_what_it_has_acknowledged_when_its_process_is_killed() {
@@ -43,6 +48,65 @@ fn a_store_in_a_file_keeps_what_it_has_acknowledged_when_its_process_is_killed()
         }
         anyhow::Ok(())
     });
+}
+
+#[test]
+fn a_store_moves_from_the_cluster_into_a_file_by_a_backup() {
+    run_alone("into-file", SEALED, async |cluster: Cluster| {
+        let keeper = Keeper::initialize(&cluster).await?;
+        keeper.unseal_at(&keeper.replicas().await?[0]).await?;
+        keeper.all_are(false).await?;
+        let secret = "shop/s";
+        cluster.create_secret(secret, "value of s").await?;
+
+        // As docs/store.md says it.
+        let folder = tempfile::tempdir()?;
+        let backup = folder.path().join("store.backup");
+        let backup = backup.to_str().context("no text")?;
+        let overlay = Path::new(env!("CARGO_MANIFEST_DIR")).join("manifests/into-file");
+        let overlay = overlay.to_str().context("no text")?;
+        let rolled = [
+            "--namespace",
+            names::NAMESPACE,
+            "rollout",
+            "status",
+            "deployment/watchword-store",
+            "--timeout=180s",
+        ];
+        said(&cluster.watchword(&["store", "seal"], b"").await?)?;
+        said(&cluster.watchword(&["store", "backup", "--file", backup], b"").await?)?;
+        let apply = ["apply", "--server-side", "--force-conflicts", "--kustomize", overlay];
+        said(&cluster.kubectl(&apply).await?)?;
+        said(&cluster.kubectl(&rolled).await?)?;
+        said(&cluster.watchword(&["store", "restore", "--file", backup], b"").await?)?;
+
+        let share = json!({"key": keeper.share().await?});
+        wait_for("the store to be unsealed", LIMIT, async || {
+            let answer = keeper.ask("PUT", "unseal/default", &share).await?;
+            ensure!(answer.status == 200, "{}: {}", answer.status, answer.text());
+            Ok(())
+        })
+        .await?;
+        let read = async || {
+            let got = cluster.watchword(&["secret", "get", secret], b"").await?;
+            said(&got)?;
+            anyhow::Ok(got.stdout)
+        };
+        assert_eq!(wait_for("the secret", LIMIT, &read).await?, b"value of s");
+        let records: Api<SealedRecord> = Api::namespaced(cluster.client(), names::NAMESPACE);
+        let before = records.list(&ListParams::default()).await?.items.len();
+        cluster.update_secret(secret, "newer").await?;
+        assert_eq!(read().await?, b"newer");
+        let after = records.list(&ListParams::default()).await?.items.len();
+        assert_eq!(after, before, "what is written lies in the file");
+        anyhow::Ok(())
+    });
+}
+
+/// Fails with what a command said, if it failed.
+fn said(output: &Output) -> Result<()> {
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Ok(())
 }
 
 /// The pod of the store, and how often its container was started again.

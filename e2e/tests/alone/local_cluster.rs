@@ -39,6 +39,12 @@ fn a_cluster_comes_once_survives_its_starter_and_a_crash_leaves_only_empty_group
     for archive in images::build_basic(&Cache::from_env().unwrap()).unwrap() {
         success(&name, &["load-image", archive.to_str().unwrap()]);
     }
+    let run = ["kubectl", "run", "loaded", "--image", images::PAUSE, "--image-pull-policy=Never"];
+    wait_until("a pod of the loaded image is made", || {
+        // The namespace's account may not be there yet.
+        local_cluster(&name, &run).status.success()
+    });
+    success(&name, &["kubectl", "wait", "pod/loaded", "--for=condition=Ready", "--timeout=60s"]);
 
     // The end of the supervisor is the end of everything but empty control groups.
     kill(first.holder.pid);
@@ -63,6 +69,8 @@ fn a_cluster_comes_once_survives_its_starter_and_a_crash_leaves_only_empty_group
     let said = String::from_utf8_lossy(&status.stdout).into_owned();
     assert!(!status.status.success());
     assert!(said.contains("kube-scheduler ended"), "{said}");
+    let log = fs::read_to_string(layout.logs().join("kube-scheduler.log")).unwrap();
+    assert!(!log.is_empty(), "what it said is kept");
 
     success(&name, &["down"]);
     assert!(!layout.state().exists());

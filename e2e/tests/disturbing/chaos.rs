@@ -4,7 +4,7 @@
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, bail, ensure};
 use futures::future::{join_all, try_join_all};
@@ -18,8 +18,8 @@ use tokio::time::sleep;
 use watchword_crds::{TaskDefinition, TaskRevision, names};
 use watchword_e2e::images::PAUSE;
 use watchword_e2e::roles::Role;
-use watchword_e2e::watchword::{LIMIT, task, with_plain, with_variable};
-use watchword_e2e::{Cluster, Namespace, run, wait_for};
+use watchword_e2e::watchword::{LIMIT, task, with_file, with_plain, with_variable};
+use watchword_e2e::{Cluster, Namespace, run, skip, wait_for};
 
 #[test]
 fn without_the_webhook_no_pod_starts_uninjected_and_afterwards_all_come_up_by_themselves() {
@@ -129,6 +129,51 @@ fn pods_that_are_made_while_the_webhook_goes_are_injected_or_refused_and_nothing
 }
 
 #[test]
+fn a_webhook_that_takes_reviews_and_answers_none_holds_up_pods_for_seconds_only() {
+    run(async |cluster: Cluster| {
+        let Some(node) = cluster.local() else {
+            skip("only processes of a local node can be stopped");
+            return Ok(());
+        };
+        cluster
+            .disturb(["webhook"], async |[webhook]| {
+                let namespace = cluster.namespace("webhook-hangs").await?;
+                adopt(&namespace).await?;
+                namespace.condition("app", "Accepted", "True").await?;
+                let pod = webhook.pods().await?[0].name_any();
+                let pods: Api<Pod> = namespace.api();
+                let dry_run = PostParams { dry_run: true, ..PostParams::default() };
+                let create = async |labels: Value| {
+                    let pod = json!({
+                        "metadata": {"name": "pod", "labels": labels},
+                        "spec": {
+                            "serviceAccountName": "app",
+                            "containers": [{"name": "app", "image": PAUSE, "command": ["/pause"]}],
+                        },
+                    });
+                    let begun = Instant::now();
+                    let created = pods.create(&dry_run, &serde_json::from_value(pod)?).await;
+                    anyhow::Ok((created, begun.elapsed()))
+                };
+                let labelled = json!({"app": "app", "watchword.dev/inject": "true"});
+
+                node.signal(&pod, "/watchword-controller", "STOP")?;
+                let asked = tokio::join!(create(labelled.clone()), create(json!({"app": "app"})));
+                node.signal(&pod, "/watchword-controller", "CONT")?;
+
+                let ((labelled, waited), (plain, _)) = (asked.0?, asked.1?);
+                let refusal = labelled.err().context("a labelled pod was let in")?.to_string();
+                assert!(refusal.contains("watchword-injected"), "{refusal}");
+                // The deadline is 3 s; what is not told has the API server's own, of 10.
+                assert!(waited < Duration::from_secs(9), "it took {waited:?}");
+                assert!(!is_ours(&plain?), "a plain pod is as it was sent");
+                Ok(())
+            })
+            .await
+    });
+}
+
+#[test]
 fn without_the_store_running_pods_stay_and_new_ones_wait_and_say_why() {
     run(async |cluster: Cluster| {
         cluster
@@ -170,7 +215,14 @@ fn without_the_store_running_pods_stay_and_new_ones_wait_and_say_why() {
                 let late = task("late", "echo \"<$S>\"; exec sleep 600");
                 let late = with_variable(late, "S", &secret);
                 namespace.define("late", &json!({"tasks": [late]})).await?;
+                // One whose files are written before any container of it is made.
+                let file = task("late-file", "cat /etc/secret; echo; exec sleep 600");
+                let file = with_file(file, "/etc/secret", "RO", &secret);
+                namespace.define("late-file", &json!({"tasks": [file]})).await?;
                 waits_and_says_why(&namespace, "late").await?;
+                waits_and_says_why(&namespace, "late-file").await?;
+                let pending = format!("{}=late-file", names::TASK_DEFINITION_LABEL);
+                let file = namespace.pod_with(&pending, "Pending").await?.name_any();
                 let late = namespace.running_pod("late").await?;
                 let log = namespace.logs(&late, None).await?;
                 assert!(log.contains("waiting for the secrets of container `late`"), "{log:?}");
@@ -183,6 +235,8 @@ fn without_the_store_running_pods_stay_and_new_ones_wait_and_say_why() {
                 namespace.in_state("late", "TASK_RUNNING").await?;
                 prints(&namespace, &late, "<value of s>\n").await?;
                 assert_eq!(restarts(&namespace.api::<Pod>().get(&late).await?), 0, "it waited");
+                namespace.in_state("late-file", "TASK_RUNNING").await?;
+                prints(&namespace, &file, "value of s\n").await?;
                 Ok(())
             })
             .await
@@ -204,10 +258,7 @@ fn a_controller_killed_at_any_moment_leaves_nothing_half_done() {
                     let kill = async {
                         // No condition is waited for: any moment will do.
                         sleep(moment).await;
-                        for pod in controller.pods().await? {
-                            cluster.kill(&pod.name_any()).await?;
-                        }
-                        anyhow::Ok(())
+                        controller.kill().await
                     };
                     let change = change_definitions(&namespace, round, &mut dice, &mut expected);
                     let (killed, changed) = tokio::join!(kill, change);

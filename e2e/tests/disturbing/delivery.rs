@@ -1,4 +1,5 @@
-//! Delivery: however the agent comes into a pod, the pod has the same.
+//! Delivery: however the agent comes into a pod, the pod has the same, also where only `restricted`
+//! pods may be.
 //!
 //! The stories change the webhook's settings and put them back.
 
@@ -15,7 +16,7 @@ fn an_init_container_delivers_the_agent() {
         cluster
             .disturb(["webhook"], async |[webhook]| {
                 webhook.set_variable(DELIVERY, "init-container").await?;
-                let namespace = cluster.namespace("init-container").await?;
+                let namespace = cluster.namespace_with("init-container", &RESTRICTED).await?;
 
                 let (both, variables) = define(&namespace).await?;
 
@@ -40,7 +41,7 @@ fn an_image_volume_delivers_the_agent_and_variables_need_no_init_container() {
         cluster
             .disturb(["webhook"], async |[webhook]| {
                 webhook.set_variable(DELIVERY, "image-volume").await?;
-                let namespace = cluster.namespace("image-volume").await?;
+                let namespace = cluster.namespace_with("image-volume", &RESTRICTED).await?;
 
                 let (both, variables) = define(&namespace).await?;
 
@@ -70,8 +71,11 @@ async fn define(namespace: &Namespace) -> Result<(Value, Value)> {
     });
     let variables = with_variable(task("variables", "echo \"<$S>\"; exec sleep 600"), "S", &secret);
 
-    namespace.define("both", &json!({"tasks": [both]})).await?;
-    namespace.define("variables", &json!({"tasks": [variables]})).await?;
+    // Fit for the strictest of namespaces, however the agent comes.
+    let user = json!({"runAsNonRoot": true, "runAsUser": 1234, "runAsGroup": 1234});
+    let template = json!({"spec": {"securityContext": user}});
+    namespace.define("both", &json!({"tasks": [both], "template": template})).await?;
+    namespace.define("variables", &json!({"tasks": [variables], "template": template})).await?;
 
     let both = output(namespace, "both", "<value of s> <value of s>\n").await?;
     let name = both["metadata"]["name"].as_str().context("a pod without a name")?;
@@ -112,5 +116,7 @@ fn minor(text: &str) -> Result<u32> {
     let digits: String = text.chars().take_while(char::is_ascii_digit).collect();
     digits.parse().with_context(|| format!("what version is `{text}`?"))
 }
+
+const RESTRICTED: [(&str, &str); 1] = [("pod-security.kubernetes.io/enforce", "restricted")];
 
 const DELIVERY: &str = "WATCHWORD_AGENT_DELIVERY";

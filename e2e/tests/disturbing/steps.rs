@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use futures::future::{join_all, try_join_all};
 use k8s_openapi::api::admissionregistration::v1::{
     ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding,
@@ -36,19 +36,70 @@ fn a_controller_killed_between_any_two_steps_is_succeeded_by_one_that_goes_on() 
                         }
                         let before = KINDS.iter().map(|kind| kind.stands_before(&namespace, step));
                         try_join_all(before).await?;
-                        for pod in controller.pods().await? {
-                            cluster.kill(&pod.name_any()).await?;
-                        }
-                        anyhow::Ok(())
+                        controller.kill().await
                     }
                     .await;
                     gate.open().await?;
                     told?;
-                    for ended in
-                        join_all(KINDS.iter().map(|kind| kind.ends(&namespace, step))).await
-                    {
+                    let ends = KINDS.iter().map(async |kind| {
+                        let name = kind.name(step);
+                        kind.ends(&namespace, &name).await?;
+                        let revisions = revisions(&namespace, &name).await?;
+                        ensure!(revisions.len() == 1, "{name} has {revisions:?}");
+                        Ok(())
+                    });
+                    for ended in join_all(ends).await {
                         ended?;
                     }
+                }
+                Ok(())
+            })
+            .await
+    });
+}
+
+#[test]
+fn a_controller_killed_between_the_old_workload_and_the_new_one_is_succeeded_by_one_that_goes_on() {
+    run(async |cluster: Cluster| {
+        cluster
+            .disturb(["controller"], async |[controller]| {
+                let namespace = cluster.namespace("switch").await?;
+                let secret = namespace.secret("s");
+                cluster.create_secret(&secret, "value of s").await?;
+                let once = |command: &str| {
+                    let main = with_variable(task("main", command), "S", &secret);
+                    json!({"tasks": [main], "run": {"once": {"replace": true}}})
+                };
+                // A service becomes a Job, a Job another one: the old is deleted before.
+                let switches = [("switched", Kind::Service), ("replaced", Kind::Once)];
+                namespace.define("switched", &Kind::Service.spec(&secret)).await?;
+                namespace.define("replaced", &once("true")).await?;
+                for (name, kind) in switches {
+                    kind.ends(&namespace, name).await?;
+                }
+
+                let gate = Gate::close(&namespace, Step::Workload).await?;
+                let told = async {
+                    for (name, kind) in switches {
+                        namespace.define(name, &once("exit 0")).await?;
+                        wait_for(&format!("`{name}` to have no workload"), LIMIT, async || {
+                            let old = kind.workload(&namespace, name).await?;
+                            let new = Kind::Once.workload(&namespace, name).await?;
+                            ensure!(old.is_none() && new.is_none(), "it has one");
+                            Ok(())
+                        })
+                        .await?;
+                    }
+                    controller.kill().await
+                }
+                .await;
+                gate.open().await?;
+                told?;
+
+                for (name, _) in switches {
+                    Kind::Once.ends(&namespace, name).await?;
+                    namespace.in_state(name, "TASK_FINISHED").await?;
+                    assert!(Kind::Service.workload(&namespace, name).await?.is_none(), "{name}");
                 }
                 Ok(())
             })
@@ -141,19 +192,19 @@ impl Kind {
         .await
     }
 
-    /// Waits until the definition has one revision, a workload that names it, and a status of both.
-    async fn ends(self, namespace: &Namespace, step: Step) -> Result<()> {
-        let name = self.name(step);
+    /// Waits until the definition has a revision, a workload that names it, and a status of both.
+    async fn ends(self, namespace: &Namespace, name: &str) -> Result<()> {
         wait_for(&format!("`{name}` to come to its end"), AFTER_THE_LEASE, async || {
-            let definition = namespace.definition(&name).await?;
+            let definition = namespace.definition(name).await?;
             let status = definition.status.clone().unwrap_or_default();
             ensure!(status.observed_generation == definition.metadata.generation, "not looked at");
-            let [revision] = &revisions(namespace, &name).await?[..] else { bail!("not one") };
-            ensure!(status.current_revision.as_ref() == Some(revision), "the status has another");
+            let revision = status.current_revision.context("no revision")?;
+            let revisions = revisions(namespace, name).await?;
+            ensure!(revisions.contains(&revision), "{revision} is none of {revisions:?}");
             if self == Self::Adopt {
                 return Ok(());
             }
-            let workload = self.workload(namespace, &name).await?.context("no workload")?;
+            let workload = self.workload(namespace, name).await?.context("no workload")?;
             let owners = workload.owner_references();
             ensure!(
                 owners.iter().any(|owner| Some(&owner.uid) == definition.uid().as_ref()),

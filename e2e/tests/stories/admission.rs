@@ -63,6 +63,15 @@ fn definitions_that_mesos_refuses_are_refused_in_its_words() {
         let words = "denied the request: spec.tasks[0].command.environment.variables[0]: \
                      Task's `CommandInfo` is invalid: Environment variable 'DB' of type 'SECRET' must have a secret set";
         assert!(said.contains(words), "{said}");
+
+        // A good one that is edited into a bad one.
+        let idle = json!({"service": {"instances": 0}});
+        namespace.define("web", &json!({"tasks": [task("web", SLEEP)], "run": idle})).await?;
+        let edit = json!({"spec": definition["spec"]}).to_string();
+        let edited = ["patch", "taskdefinition", "web", "--type=merge", "--patch", &edit];
+        let output = namespace.kubectl(&edited).await?;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success() && said.contains(words), "{said}");
         anyhow::Ok(())
     });
 }

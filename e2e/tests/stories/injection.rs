@@ -89,6 +89,38 @@ fn a_key_that_cannot_be_taken_fails_the_task_and_says_what_is_there() {
 }
 
 #[test]
+fn a_secret_that_is_there_does_not_start_a_task_that_lacks_another() {
+    run(async |cluster: Cluster| {
+        let namespace = cluster.namespace("both").await?;
+        let (there, missing) = (namespace.secret("there"), namespace.secret("missing"));
+        cluster.create_secret(&there, "canary-value").await?;
+        // In either order: an answer is made of all references or of none.
+        for (name, first, second) in [("first", &there, &missing), ("last", &missing, &there)] {
+            let task = task(name, "echo started; exec sleep 600");
+            let task = with_variable(with_variable(task, "A", first), "B", second);
+            namespace.define(name, &json!({"tasks": [task]})).await?;
+        }
+
+        let expected = format!("Failed to launch container: there is no secret `{missing}`");
+        for name in ["first", "last"] {
+            let status = namespace.in_state(name, "TASK_FAILED").await?.status;
+            let status = status.context("no status")?;
+            assert_eq!(status.message.as_ref(), Some(&expected), "{name}");
+            let pod = namespace.running_pod(name).await?;
+            // Each attempt has a log of its own, which begins empty.
+            namespace.says(&pod, None, &format!("{expected}\n")).await?;
+        }
+
+        cluster.create_secret(&missing, "value of missing").await?;
+        for name in ["first", "last"] {
+            namespace.in_state(name, "TASK_RUNNING").await?;
+            namespace.says(&namespace.running_pod(name).await?, None, "started\n").await?;
+        }
+        anyhow::Ok(())
+    });
+}
+
+#[test]
 fn of_two_tasks_in_a_pod_only_the_one_that_asks_has_anything_of_the_secret() {
     run(async |cluster: Cluster| {
         let namespace = cluster.namespace("group").await?;

@@ -104,6 +104,21 @@ fn a_schedule_becomes_a_cron_job_whose_runs_have_the_secret() {
         let cron_job: CronJob = namespace.api().get("report").await?;
         assert_eq!(controller_of(&cron_job)?, ("TaskDefinition".to_owned(), "report".to_owned()));
         namespace.in_state("report", "TASK_FINISHED").await?;
+
+        // Put right when changed by hand, and gone with the definition.
+        let yearly = r#"{"spec":{"schedule":"@yearly"}}"#;
+        namespace.said(&["patch", "cronjob", "report", "--patch", yearly]).await?;
+        wait_for("the schedule to be as defined", LIMIT, async || {
+            let spec = namespace.api::<CronJob>().get("report").await?.spec.context("no spec")?;
+            ensure!(spec.schedule == "* * * * *", "{}", spec.schedule);
+            Ok(())
+        })
+        .await?;
+        namespace.api::<TaskDefinition>().delete("report", &DeleteParams::default()).await?;
+        namespace.gone::<CronJob>().await?;
+        namespace.gone::<Job>().await?;
+        namespace.gone::<Pod>().await?;
+        namespace.gone::<TaskRevision>().await?;
         anyhow::Ok(())
     });
 }
@@ -141,6 +156,32 @@ fn a_missing_secret_keeps_the_task_from_starting_says_which_and_is_enough_when_i
             namespace.says(&namespace.running_pod(name).await?, None, "started\n").await?;
             namespace.condition(name, "SecretsResolved", "True").await?;
         }
+        anyhow::Ok(())
+    });
+}
+
+#[test]
+fn of_a_group_the_task_whose_secret_is_missing_does_not_start_and_the_state_says_so() {
+    run(async |cluster: Cluster| {
+        let namespace = cluster.namespace("missing-one").await?;
+        let (there, missing) = (namespace.secret("there"), namespace.secret("missing"));
+        cluster.create_secret(&there, "value of there").await?;
+        let start = "echo started; exec sleep 600";
+        let served = with_variable(task("served", start), "S", &there);
+        let lacks = with_variable(task("lacks", start), "S", &missing);
+
+        namespace.define("web", &json!({"tasks": [served, lacks]})).await?;
+
+        let status = namespace.in_state("web", "TASK_FAILED").await?.status.context("no status")?;
+        let expected = format!("Failed to launch container: there is no secret `{missing}`");
+        assert_eq!(status.message.as_ref(), Some(&expected));
+        // Containers of a pod start by themselves: the other one does not know.
+        let pod = namespace.running_pod("web").await?;
+        namespace.says(&pod, Some("served"), "started\n").await?;
+        namespace.says(&pod, Some("lacks"), &format!("{expected}\n")).await?;
+
+        cluster.create_secret(&missing, "value of missing").await?;
+        namespace.in_state("web", "TASK_RUNNING").await?;
         anyhow::Ok(())
     });
 }

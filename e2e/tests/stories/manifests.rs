@@ -1,15 +1,19 @@
-//! What users install, as the API server takes it.
+//! What users install and start from, as the API server takes it.
 
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
+use kube::ResourceExt;
+use serde_json::{Value, json};
+use watchword_e2e::watchword::LIMIT;
 use watchword_e2e::{Cluster, run};
 
 #[test]
 fn the_production_overlay_is_taken_by_the_api_server() {
     run(async |cluster: Cluster| {
         for folder in ["crds", "manifests/overlays/production"] {
-            let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(folder);
+            let folder = in_repository(folder);
             let folder = folder.to_str().context("no text")?;
 
             // What the stories run on was applied by the same means.
@@ -33,4 +37,128 @@ fn the_production_overlay_is_taken_by_the_api_server() {
         }
         anyhow::Ok(())
     });
+}
+
+#[test]
+fn each_role_of_the_production_overlay_has_what_production_needs() {
+    run(async |cluster: Cluster| {
+        let folder = in_repository("manifests/overlays/production");
+        let rendered = cluster.kubectl(&["kustomize", folder.to_str().context("no text")?]).await?;
+        let rendered = String::from_utf8(rendered.stdout)?;
+        let objects: Vec<Value> = serde_yaml::from_multiple(&rendered)?;
+        let of_kind =
+            |kind: &'static str| objects.iter().filter(move |object| object["kind"] == *kind);
+
+        let namespace = of_kind("Namespace").next().context("no Namespace")?;
+        let enforced = &namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"];
+        assert_eq!(enforced, "restricted");
+        let closes = |policy: &&Value| {
+            policy["spec"] == json!({"podSelector": {}, "policyTypes": ["Ingress", "Egress"]})
+        };
+        assert_eq!(
+            of_kind("NetworkPolicy").filter(closes).count(),
+            1,
+            "what is not allowed is not"
+        );
+
+        let mut roles = Vec::new();
+        for deployment in of_kind("Deployment") {
+            let name = deployment["metadata"]["name"].as_str().context("no name")?;
+            let spec = &deployment["spec"];
+            let pod = &spec["template"]["spec"];
+            let selector = &spec["selector"];
+            let is_selected = |object: &&Value, selects: &str| object["spec"][selects] == *selector;
+
+            assert!(spec["replicas"].as_i64() >= Some(2), "{name}: {}", spec["replicas"]);
+            let spread = pod["topologySpreadConstraints"].as_array().map_or(0, Vec::len);
+            assert_eq!(spread, 2, "{name}: over nodes and zones");
+            assert_eq!(pod["priorityClassName"], "watchword", "{name}");
+            assert_eq!(pod["serviceAccountName"], name, "an account of its own");
+            assert_eq!(pod["securityContext"]["runAsNonRoot"], true, "{name}");
+            let budgets = of_kind("PodDisruptionBudget").filter(|one| is_selected(one, "selector"));
+            let budgets: Vec<_> = budgets.map(|one| &one["spec"]["maxUnavailable"]).collect();
+            assert_eq!(budgets, [1], "{name}");
+            for container in pod["containers"].as_array().context("no containers")? {
+                for needed in [
+                    "/livenessProbe/httpGet/path",
+                    "/readinessProbe/httpGet/path",
+                    "/resources/requests/cpu",
+                    "/resources/requests/memory",
+                    "/resources/limits/memory",
+                ] {
+                    ensure!(container.pointer(needed).is_some(), "{name} has no {needed}");
+                }
+                let image = container["image"].as_str().unwrap_or_default();
+                assert!(image.contains("@sha256:"), "{name}: {image}");
+                assert_eq!(container["securityContext"]["readOnlyRootFilesystem"], true, "{name}");
+            }
+            // Those that others ask have a policy that lets them in.
+            let served =
+                of_kind("Service").any(|one| one["spec"]["selector"] == selector["matchLabels"]);
+            let opened = of_kind("NetworkPolicy")
+                .filter(|one| is_selected(one, "podSelector"))
+                .any(|one| one["spec"]["ingress"].as_array().is_some_and(|list| !list.is_empty()));
+            assert_eq!(served, opened, "{name}: who may ask it");
+            roles.push(name.trim_start_matches("watchword-"));
+        }
+        roles.sort_unstable();
+        assert_eq!(roles, ["certificates", "controller", "store", "webhook"]);
+
+        // A review that takes longer holds up whoever makes the pod.
+        for kind in ["MutatingWebhookConfiguration", "ValidatingWebhookConfiguration"] {
+            for webhook in of_kind(kind).flat_map(|one| one["webhooks"].as_array()).flatten() {
+                assert_eq!(webhook["timeoutSeconds"], 3, "{}", webhook["name"]);
+            }
+        }
+        anyhow::Ok(())
+    });
+}
+
+#[test]
+fn the_examples_run_as_they_are_also_where_only_restricted_pods_may_be() {
+    run(async |cluster: Cluster| {
+        let restricted = [
+            ("pod-security.kubernetes.io/enforce", "restricted"),
+            ("pod-security.kubernetes.io/warn", "restricted"),
+        ];
+        let namespace = cluster.namespace_with("examples", &restricted).await?;
+        for (name, value) in [
+            ("db-password", "a password"),
+            ("tls-key", "a key"),
+            ("db", r#"{"username": "shop", "password": "a password"}"#),
+        ] {
+            cluster.create_secret(&namespace.secret(name), value).await?;
+        }
+        let apply = async |example: &str, arguments: &[&str]| {
+            let text = fs::read_to_string(in_repository(&format!("examples/{example}.yaml")))?;
+            // There are more stories, and each has a namespace of its own.
+            let text = text.replace("namespace: shop", &format!("namespace: {}", namespace.name()));
+            let text = text.replace("shop/", &format!("{}/", namespace.name()));
+            let arguments = [&["apply", "--filename=-"], arguments].concat();
+            let applied = cluster.kubectl_with(&arguments, &text).await?;
+            let said = String::from_utf8_lossy(&applied.stderr);
+            ensure!(applied.status.success() && said.is_empty(), "{example}: {said}");
+            anyhow::Ok(())
+        };
+
+        for example in ["web", "adopt", "job", "cronjob"] {
+            apply(example, &[]).await?;
+        }
+        // It is about the whole cluster, which others share.
+        apply("access", &["--dry-run=server"]).await?;
+        apply("network", &[]).await?;
+
+        namespace.in_state("web", "TASK_RUNNING").await?;
+        namespace.in_state("migrate", "TASK_FINISHED").await?;
+        namespace.condition("report", "SecretsResolved", "True").await?;
+        let legacy = namespace.pods_ready("app=legacy", 1, LIMIT).await?[0].name_any();
+        namespace.says(&legacy, None, "a password of 10 characters\n").await?;
+        let told = fs::read_dir(in_repository("examples"))?.count();
+        assert_eq!(told, 6, "each example is told of here");
+        anyhow::Ok(())
+    });
+}
+
+fn in_repository(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)
 }

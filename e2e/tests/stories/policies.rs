@@ -8,6 +8,7 @@ use k8s_openapi::api::admissionregistration::v1::{
     ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding,
 };
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
+use k8s_openapi::api::authorization::v1::SelfSubjectRulesReview;
 use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::core::v1::{Node, Pod, Secret};
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
@@ -128,7 +129,7 @@ fn labelled_pods_of_any_other_than_the_injected_structure_are_refused() {
         assert_eq!(create(&injected).await?, None, "the structure as the webhook makes it");
 
         type Change = fn(&mut Value);
-        let cases: [(&str, Change); 12] = [
+        let cases: [(&str, Change); 19] = [
             ("the pod has no token volume", |spec| {
                 *spec = json!({"containers": [
                     {"name": "web", "image": images::BUSYBOX, "command": ["sleep", "600"]},
@@ -181,6 +182,45 @@ fn labelled_pods_of_any_other_than_the_injected_structure_are_refused() {
             ("the agent comes neither from an image volume nor from the init container", |spec| {
                 named(&mut spec["volumes"], "watchword")["emptyDir"] = json!({});
                 named(&mut spec["volumes"], "watchword")["image"] = Value::Null;
+            }),
+            ("no init container writes the files of the volumes", |spec| {
+                remove(&mut spec["initContainers"], "watchword-files");
+            }),
+            ("lacks the agent, its token or its revision", |spec| {
+                remove(&mut app(spec)["volumeMounts"], "watchword-token-0");
+            }),
+            ("lacks the agent, its token or its revision", |spec| {
+                named(&mut app(spec)["volumeMounts"], "watchword")["readOnly"] = json!(false);
+            }),
+            ("an init container watchword-files* must run [/agent, files]", |spec| {
+                let files = named(&mut spec["initContainers"], "watchword-files");
+                let mounts = files["volumeMounts"].as_array_mut().into_iter().flatten();
+                mounts.for_each(|mount| mount["readOnly"] = json!(false));
+            }),
+            ("volumes that hold secrets must be tmpfs", |spec| {
+                push(&mut spec["volumes"], json!({"name": "watchword-env-7", "emptyDir": {}}));
+            }),
+            ("the agent comes neither from an image volume nor from the init container", |spec| {
+                remove(&mut spec["volumes"], "watchword");
+                let from_memory = json!({"name": "watchword", "emptyDir": {"medium": "Memory"}});
+                push(&mut spec["volumes"], from_memory);
+                let install = json!({"name": "watchword-install", "image": images::BUSYBOX,
+                                     "command": ["sh", "-c", "cp /bin/sh /watchword-install/agent"]});
+                remove(&mut spec["initContainers"], "watchword-install");
+                push(&mut spec["initContainers"], install);
+            }),
+            // An init container of the application's own is held to the same.
+            ("a container that has a token of watchword must start through", |spec| {
+                let mount = json!({"name": "watchword-token-9", "mountPath": "/var/run/watchword",
+                                   "readOnly": true});
+                let volume = json!({"name": "watchword-token-9", "projected": {"sources": [
+                    {"serviceAccountToken": {"path": "token", "audience": "watchword:prepare"}},
+                ]}});
+                push(&mut spec["volumes"], volume);
+                let own = json!({"name": "prepare", "image": images::BUSYBOX,
+                                 "command": ["cat", "/var/run/watchword/token"],
+                                 "volumeMounts": [mount]});
+                push(&mut spec["initContainers"], own);
             }),
         ];
         for (words, change) in cases {
@@ -390,10 +430,21 @@ fn a_definitions_workload_can_be_scaled_and_labelled_but_not_rewritten() {
         let busybox = format!("*={}", images::SCRATCH_APP);
         let label = r#"{"metadata":{"labels":{"watchword.dev/task-definition":null}}}"#;
         let owner = r#"{"metadata":{"ownerReferences":null}}"#;
-        let refused: [(&[&str], &str); 8] = [
+        // One may be edited as well as the Deployment that made it.
+        let set = wait_for("the ReplicaSet", LIMIT, async || {
+            let of_web = ListParams::default().labels("watchword.dev/task-definition=web");
+            let sets = namespace.api::<ReplicaSet>().list(&of_web).await?;
+            sets.items.first().map(ResourceExt::name_any).context("not there")
+        })
+        .await?;
+        let set = format!("replicaset/{set}");
+        let note = r#"{"spec":{"template":{"metadata":{"annotations":{"mine":"yes"}}}}}"#;
+        let refused: [(&[&str], &str); 10] = [
             (&["rollout", "restart", "deployment/web"], owned),
             (&["set", "image", "deployment/web", &busybox], owned),
             (&["set", "env", "deployment/web", "WATCHWORD_REVISION=other"], owned),
+            (&["set", "image", "cronjob/night", &busybox], owned),
+            (&["patch", &set, "--patch", note], owned),
             (&["set", "serviceaccount", "deployment/web", "admin"], owned),
             (&["patch", "deployment/web", "--patch", label], owned),
             (&["patch", "deployment/web", "--patch", owner], "the owner of a task's workload"),
@@ -543,6 +594,22 @@ fn watchwords_own_accounts_are_held_to_what_is_theirs() {
             let refusal = made.err().map(|error| error.to_string()).unwrap_or_default();
             assert!(refusal.contains("is forbidden"), "{role}: {refusal:?}");
         }
+        // The webhook may watch what it answers from, and has no right beyond what everybody has.
+        let review: SelfSubjectRulesReview =
+            serde_json::from_value(json!({"spec": {"namespace": namespace.name()}}))?;
+        let rules_of = async |client: Client| {
+            let reviews: Api<SelfSubjectRulesReview> = Api::all(client);
+            let answered = reviews.create(&PostParams::default(), &review).await?;
+            anyhow::Ok(answered.status.context("no answer")?.resource_rules)
+        };
+        let everybodys = rules_of(service_account(&cluster, namespace.name(), "default").await?);
+        let everybodys = everybodys.await?;
+        let mut own = rules_of(own_account(&cluster, "webhook").await?).await?;
+        own.retain(|rule| !everybodys.contains(rule));
+        let [watches] = own.as_slice() else { anyhow::bail!("the webhook may {own:?}") };
+        assert_eq!(watches.api_groups, Some(vec!["watchword.dev".to_owned()]));
+        assert_eq!(watches.verbs, ["list", "watch"]);
+
         // What RBAC cannot say of `create`, the policies do.
         let certificates = own_account(&cluster, "certificates").await?;
         let token = json!({
@@ -563,8 +630,12 @@ fn watchwords_own_accounts_are_held_to_what_is_theirs() {
 
 /// A client of one of Watchword's own service accounts.
 async fn own_account(cluster: &Cluster, role: &str) -> anyhow::Result<Client> {
-    let user = format!("system:serviceaccount:{}:watchword-{role}", names::NAMESPACE);
-    let of_namespace = format!("system:serviceaccounts:{}", names::NAMESPACE);
+    service_account(cluster, names::NAMESPACE, &format!("watchword-{role}")).await
+}
+
+async fn service_account(cluster: &Cluster, namespace: &str, name: &str) -> anyhow::Result<Client> {
+    let user = format!("system:serviceaccount:{namespace}:{name}");
+    let of_namespace = format!("system:serviceaccounts:{namespace}");
     let groups = ["system:serviceaccounts", of_namespace.as_str(), "system:authenticated"];
     cluster.client_as(&user, &groups).await
 }
@@ -619,6 +690,13 @@ fn named<'a>(list: &'a mut Value, name: &str) -> &'a mut Value {
     let items = list.as_array_mut().into_iter().flatten();
     let found = items.into_iter().find(|item| item["name"] == name);
     found.unwrap_or_else(|| panic!("the pod has no `{name}`"))
+}
+
+/// Takes an item of this name out of a list.
+fn remove(list: &mut Value, name: &str) {
+    if let Some(list) = list.as_array_mut() {
+        list.retain(|item| item["name"] != name);
+    }
 }
 
 /// Writes the members of one object into another, as deep as both go.

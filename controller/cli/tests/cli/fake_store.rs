@@ -19,7 +19,9 @@ use hyper::{
 use hyper_util::rt::TokioIo;
 use kube::client::Body;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, KeyUsagePurpose};
-use rustls::{ServerConfig, crypto::aws_lc_rs, pki_types::PrivateKeyDer, version::TLS13};
+use rustls::{
+    NamedGroup, ServerConfig, crypto::aws_lc_rs, pki_types::PrivateKeyDer, version::TLS13,
+};
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, runtime, sync::oneshot};
 use tokio_rustls::TlsAcceptor;
@@ -139,6 +141,8 @@ async fn serve(listener: TcpListener, acceptor: TlsAcceptor, state: Arc<Mutex<St
         tokio::spawn(async move {
             // A client that does not trust us goes away; that is its right.
             let Ok(stream) = acceptor.accept(stream).await else { return };
+            let group = stream.get_ref().1.negotiated_key_exchange_group();
+            assert_eq!(group.map(|group| group.name()), Some(NamedGroup::X25519MLKEM768));
             let answer = service_fn(|request| answer(Arc::clone(&state), request));
             let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), answer).await;
         });

@@ -64,6 +64,43 @@ fn exec_probes_and_hooks_are_wrapped_and_others_are_not() {
     assert!(has_volume(&mutated, "watchword-env-0"));
 }
 
+#[rstest]
+#[case::application("containers", json!({}))]
+#[case::sidecar("initContainers", json!({"restartPolicy": "Always"}))]
+fn every_program_that_a_container_names_is_wrapped(#[case] place: &str, #[case] more: Value) {
+    let handlers = [
+        "/livenessProbe/exec/command",
+        "/readinessProbe/exec/command",
+        "/startupProbe/exec/command",
+        "/lifecycle/postStart/exec/command",
+        "/lifecycle/preStop/exec/command",
+    ];
+    let exec = || json!({"exec": {"command": ["check"]}});
+    let mut side = json!({
+        "name": "side", "image": "s", "command": ["side"],
+        "livenessProbe": exec(), "readinessProbe": exec(), "startupProbe": exec(),
+        "lifecycle": {"postStart": exec(), "preStop": exec()},
+    });
+    json_patch::merge(&mut side, &more);
+    let mut pod = pod();
+    let list = pod["spec"].as_object_mut().unwrap().entry(place).or_insert(json!([]));
+    list.as_array_mut().unwrap().push(side);
+
+    let revision = revision(json!([variable("side", "DB")]));
+    let mutated = inject(&pod, &revision, Delivery::ImageVolume).unwrap();
+
+    let containers = mutated["spec"][place].as_array().unwrap();
+    let side = containers.iter().find(|one| one["name"] == "side").unwrap();
+    assert_eq!(side["command"], json!(["/watchword/agent", "exec", "--", "side"]));
+    for handler in handlers {
+        assert_eq!(
+            side.pointer(handler),
+            Some(&json!(["/watchword/agent", "exec", "--cached", "--", "check"])),
+            "{handler}"
+        );
+    }
+}
+
 #[test]
 fn a_container_without_a_command_is_refused_and_told_the_mend() {
     let revision = revision(json!([variable("web", "DB")]));

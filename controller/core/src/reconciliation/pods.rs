@@ -68,7 +68,7 @@ mod tests {
     const NOW: &str = "2026-11-23T12:00:00Z";
 
     #[rstest]
-    #[case::init_container_before_the_store_went("False", "2026-11-23T11:58:00Z", true)]
+    #[case::not_ready_before_the_store_went("False", "2026-11-23T11:58:00Z", true)]
     #[case::started_while_the_store_was_away("True", "2026-11-23T11:59:30Z", true)]
     #[case::started_and_served_before("True", "2026-11-23T11:58:00Z", false)]
     #[case::just_started("False", "2026-11-23T11:59:55Z", false)]
@@ -86,6 +86,18 @@ mod tests {
         let waits = is_waiting_for_secrets(&pod, EARLIER.parse().unwrap(), NOW.parse().unwrap());
 
         assert_eq!(waits, expected);
+    }
+
+    #[test]
+    fn a_pod_whose_files_are_not_written_yet_waits() {
+        let writes = json!({"running": {"startedAt": "2026-11-23T11:58:00Z"}});
+        let pod = pod(json!({
+            "phase": "Pending",
+            "conditions": [{"type": "Ready", "status": "False"}],
+            "initContainerStatuses": [container(writes, json!({}))],
+        }));
+
+        assert!(is_waiting_for_secrets(&pod, EARLIER.parse().unwrap(), NOW.parse().unwrap()));
     }
 
     #[rstest]
