@@ -29,7 +29,7 @@ use crate::args::StoreArgs;
 use crate::follow::follow;
 use crate::guard;
 use crate::leadership::{Lease, Timing};
-use crate::listen::Limits;
+use crate::listen::{Limits, Shares};
 use crate::shared::Shared;
 use crate::shutdown::Shutdown;
 use crate::tls::{self, ServeTls};
@@ -96,6 +96,10 @@ pub struct Service {
     stores: Cache<SecretStore>,
     /// The place of the one backup or restore that runs at a time.
     archives: Arc<Semaphore>,
+    /// The places of the listings that run at a time.
+    listings: Semaphore,
+    /// What each host has of them.
+    listers: Shares,
     grants: Grants,
     people: People,
     throttle: Throttle,
@@ -265,6 +269,8 @@ pub async fn run(args: StoreArgs, shared: Shared) -> Result<(), ServeError> {
         spaces: follow(&shared),
         stores: follow(&shared),
         archives: Arc::new(Semaphore::new(1)),
+        listings: Semaphore::new(LISTINGS),
+        listers: Shares::new(LISTINGS / 4),
         grants: Grants::new(),
         people: People::new(),
         throttle: Throttle::new(),
@@ -373,6 +379,11 @@ const WATCHED_BYTES: usize = 64 << 20;
 
 /// How often settings that cannot be watched are looked up again.
 const POLL: Duration = Duration::from_secs(30);
+
+/// How many listings run at a time, and a host has a quarter of them: each goes through the whole
+/// store, has time as long as it goes on, and may be asked for by any namespace's editor. Those that
+/// wait for a place have no more time than any other request.
+const LISTINGS: usize = 8;
 
 /// How long the next object may take where all of the store are gone through for one request.
 /// Before the first the back end lists all names.

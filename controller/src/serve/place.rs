@@ -10,8 +10,8 @@
 //! - One that runs goes on where it is, and a condition of the SecretStore says what there is to do.
 //! - The place changes when the settings name the former one too (`movedFrom`): that says that the
 //!   records were moved. Replicas that still serve the former place end, and begin at the new one.
-//! - Servers of a ZooKeeper may be exchanged as long as one stays: it is the same place
-//!   ([`Location::is_same_place`]), and replicas that start take the new address.
+//! - A store does not move back into the cluster while an older state of it lies there: only the
+//!   store can write there, so what is there before it comes is what it left behind.
 //! - What has no records yet is written down nowhere, and follows the settings.
 //!
 //! The Lease also remembers which store it is that lies there, by the key of its audit log, from when it
@@ -88,6 +88,11 @@ pub(super) enum PlaceError {
     Elsewhere { recorded: Location, wanted: Location },
     #[error("Lease `{}` holds what is no place", names::STORE_BACKEND)]
     Lease(#[source] ParseLocationError),
+    #[error(
+        "`{place}` still holds an older state of the store that lies in `{from}`: remove the \
+         SealedRecords there first (docs/store.md, \"Another place\")"
+    )]
+    Older { place: Location, from: Location },
     #[error("cannot open the back end")]
     Open(#[from] OpenLocationError),
     #[error("cannot read the file `{}`", file.display())]
@@ -123,7 +128,7 @@ impl PlaceError {
     fn reason(&self) -> &'static str {
         match self {
             Self::Api(_) | Self::Backend { .. } => "OutOfReach",
-            Self::Elsewhere { .. } | Self::ToBeFilled { .. } => "NotMoved",
+            Self::Elsewhere { .. } | Self::Older { .. } | Self::ToBeFilled { .. } => "NotMoved",
             Self::Several => "SeveralReplicas",
             Self::Stranger { .. } => "AnotherStore",
             _ => "Invalid",
@@ -389,6 +394,12 @@ async fn settle_as(
         return Err(PlaceError::Elsewhere { recorded: recorded.clone(), wanted: wanted.location });
     }
     let backend = open(&wanted.location, shared, digest)?;
+    if let (Some(from), place @ Location::Kubernetes { .. }) = (&known, &wanted.location)
+        && !place.is_same_place(from)
+        && is_filled(place, &backend).await?
+    {
+        return Err(PlaceError::Older { place: place.clone(), from: from.clone() });
+    }
     let is_written = lease.is_some() && known.as_ref() == Some(&wanted.location);
     // A place without records is written down when it gets some, unless it follows another one.
     if !is_written && (known.is_some() || is_filled(&wanted.location, &backend).await?) {

@@ -9,6 +9,7 @@
 //!
 //! No password has a place in it: addresses end up in shell histories and process lists.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -48,16 +49,16 @@ pub struct Access {
 }
 
 impl Location {
-    /// Whether the same records lie in both: equal, but for the servers of a ZooKeeper, which come
-    /// and go. Two addresses with the same node and a server in common lead to one place.
+    /// Whether the same records lie in both, whatever the servers of a ZooKeeper are said to take and
+    /// in which order they are named. Other servers are another place: one that has not joined the
+    /// others would be a store of its own.
     pub fn is_same_place(&self, other: &Self) -> bool {
+        let servers = |hosts: &str| hosts.split(',').map(str::to_owned).collect::<BTreeSet<_>>();
         match (self, other) {
             (
                 Self::ZooKeeper { hosts, root, .. },
                 Self::ZooKeeper { hosts: others, root: other, .. },
-            ) => {
-                root == other && hosts.split(',').any(|host| others.split(',').any(|it| it == host))
-            }
+            ) => root == other && servers(hosts) == servers(others),
             _ => self == other,
         }
     }
@@ -269,7 +270,9 @@ mod tests {
     #[case::equal("file:/a", "file:/a", true)]
     #[case::other_file("file:/a", "file:/b", false)]
     #[case::other_kind("file:/a", "kubernetes", false)]
-    #[case::server_replaced("zookeeper://a:1,b:1/w", "zookeeper://b:1,c:1/w", true)]
+    #[case::other_order("zookeeper://a:1,b:1/w", "zookeeper://b:1,a:1/w", true)]
+    #[case::one_more("zookeeper://a:1,b:1/w", "zookeeper://a:1,b:1,c:1/w", false)]
+    #[case::one_exchanged("zookeeper://a:1,b:1/w", "zookeeper://b:1,c:1/w", false)]
     #[case::other_limit("zookeeper://a:1/w", "zookeeper://a:1/w?jute.maxbuffer=2097152", true)]
     #[case::other_servers("zookeeper://a:1,b:1/w", "zookeeper://c:1,d:1/w", false)]
     #[case::other_port("zookeeper://a:1/w", "zookeeper://a:2/w", false)]

@@ -223,7 +223,14 @@ async fn it_moves_back(
     keeper.all_are(false).await?;
     serve_all(keeper, secrets).await?;
     cluster.update_secret(&secrets[0].0, "new").await?;
-    keeper.all_serve(&secrets[0].0, "new").await
+    keeper.all_serve(&secrets[0].0, "new").await?;
+
+    // What was left in the cluster is no place to go back to: it would open with the same shares.
+    set_backend(cluster, &json!({"kubernetes": {}, "movedFrom": SECOND})).await?;
+    let [stays, gone] = &keeper.replicas().await?[..] else { unreachable!("there are two") };
+    keeper.delete(gone, &DeleteParams::default()).await?;
+    one_waits_and_says(cluster, &stays.name, "still holds an older state").await?;
+    keeper.serves(stays, &secrets[0].0, "new").await
 }
 
 /// Every replica serves every secret.

@@ -3,11 +3,17 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, ensure};
-use kube::ResourceExt;
+use anyhow::{Context, Result, ensure};
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::batch::v1::CronJob;
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use kube::api::{ObjectMeta, PostParams};
+use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
+use watchword_crds::names;
 use watchword_e2e::watchword::LIMIT;
-use watchword_e2e::{Cluster, run};
+use watchword_e2e::{Cluster, Namespace, run};
 
 #[test]
 fn the_production_overlay_is_taken_by_the_api_server() {
@@ -147,16 +153,44 @@ fn the_examples_run_as_they_are_also_where_only_restricted_pods_may_be() {
         // It is about the whole cluster, which others share.
         apply("access", &["--dry-run=server"]).await?;
         apply("network", &[]).await?;
+        opens_the_way_to_the_store(&cluster, &namespace).await?;
 
         namespace.in_state("web", "TASK_RUNNING").await?;
         namespace.in_state("migrate", "TASK_FINISHED").await?;
         namespace.condition("report", "SecretsResolved", "True").await?;
+        // Its next run is minutes away: a pod like those that it will make, without their labels.
+        let report: CronJob = namespace.api().get("report").await?;
+        let report = report.spec.and_then(|spec| spec.job_template.spec).context("no Job")?;
+        let pod = Pod {
+            metadata: ObjectMeta { name: Some("report".to_owned()), ..ObjectMeta::default() },
+            spec: report.template.spec,
+            ..Pod::default()
+        };
+        let dry_run = PostParams { dry_run: true, ..PostParams::default() };
+        namespace.api::<Pod>().create(&dry_run, &pod).await?;
         let legacy = namespace.pods_ready("app=legacy", 1, LIMIT).await?[0].name_any();
         namespace.says(&legacy, None, "a password of 10 characters\n").await?;
         let told = fs::read_dir(in_repository("examples"))?.count();
         assert_eq!(told, 6, "each example is told of here");
         anyhow::Ok(())
     });
+}
+
+/// A local node enforces no policies: this one names the store's own port and labels.
+async fn opens_the_way_to_the_store(cluster: &Cluster, namespace: &Namespace) -> Result<()> {
+    let policy: NetworkPolicy = namespace.api().get("watchword").await?;
+    let policy = serde_json::to_value(&policy.spec)?;
+    let deployments: Api<Deployment> = Api::namespaced(cluster.client(), names::NAMESPACE);
+    let store = serde_json::to_value(&deployments.get(names::STORE).await?.spec)?;
+    let to = &policy["egress"][0];
+    let named = &to["to"][0]["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"];
+    ensure!(*named == names::NAMESPACE, "{to}");
+    ensure!(to["to"][0]["podSelector"] == store["selector"], "{to}");
+    let ports = &store["template"]["spec"]["containers"][0]["ports"];
+    let mut ports = ports.as_array().into_iter().flatten();
+    let https = ports.find(|port| port["name"] == "https").context("no port https")?;
+    ensure!(to["ports"][0]["port"] == https["containerPort"], "{to}");
+    Ok(())
 }
 
 fn in_repository(path: &str) -> PathBuf {

@@ -595,20 +595,25 @@ fn watchwords_own_accounts_are_held_to_what_is_theirs() {
             assert!(refusal.contains("is forbidden"), "{role}: {refusal:?}");
         }
         // The webhook may watch what it answers from, and has no right beyond what everybody has.
-        let review: SelfSubjectRulesReview =
-            serde_json::from_value(json!({"spec": {"namespace": namespace.name()}}))?;
-        let rules_of = async |client: Client| {
-            let reviews: Api<SelfSubjectRulesReview> = Api::all(client);
-            let answered = reviews.create(&PostParams::default(), &review).await?;
-            anyhow::Ok(answered.status.context("no answer")?.resource_rules)
-        };
-        let everybodys = rules_of(service_account(&cluster, namespace.name(), "default").await?);
-        let everybodys = everybodys.await?;
-        let mut own = rules_of(own_account(&cluster, "webhook").await?).await?;
-        own.retain(|rule| !everybodys.contains(rule));
-        let [watches] = own.as_slice() else { anyhow::bail!("the webhook may {own:?}") };
-        assert_eq!(watches.api_groups, Some(vec!["watchword.dev".to_owned()]));
-        assert_eq!(watches.verbs, ["list", "watch"]);
+        let webhook = own_account(&cluster, "webhook").await?;
+        let nobody = service_account(&cluster, namespace.name(), "default").await?;
+        for place in [namespace.name(), names::NAMESPACE] {
+            let review: SelfSubjectRulesReview =
+                serde_json::from_value(json!({"spec": {"namespace": place}}))?;
+            let rules_of = async |client: &Client| {
+                let reviews: Api<SelfSubjectRulesReview> = Api::all(client.clone());
+                let answered = reviews.create(&PostParams::default(), &review).await?;
+                anyhow::Ok(answered.status.context("no answer")?.resource_rules)
+            };
+            let everybodys = rules_of(&nobody).await?;
+            let mut own = rules_of(&webhook).await?;
+            own.retain(|rule| !everybodys.contains(rule));
+            let [watches] = own.as_slice() else { anyhow::bail!("the webhook may {own:?}") };
+            let words = |list: &[&str]| Some(list.iter().map(|it| (*it).to_owned()).collect());
+            assert_eq!(watches.api_groups, words(&["watchword.dev"]));
+            assert_eq!(watches.resources, words(&["spaces", "taskdefinitions", "taskrevisions"]));
+            assert_eq!(watches.verbs, ["list", "watch"]);
+        }
 
         // What RBAC cannot say of `create`, the policies do.
         let certificates = own_account(&cluster, "certificates").await?;
