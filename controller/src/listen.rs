@@ -379,7 +379,11 @@ impl<T: Transport> Shared<T> {
         };
         tokio::select! {
             biased;
-            Ok(response) = turn => response,
+            // The handler may have come to the end of its time before the clock has told us.
+            Ok(response) = turn => match patience.is_cut() {
+                true => took_too_long(),
+                false => response,
+            },
             () = patience.end() => took_too_long(),
         }
     }

@@ -42,7 +42,10 @@ impl HttpBody for Coming {
         }
         let is_over = self.patience.is_over();
         let frame = match ready!(Pin::new(&mut self.body).poll_frame(context)) {
-            Some(Ok(_)) if is_over => Some(Err(axum::Error::new(io::Error::other(TOO_LONG)))),
+            Some(Ok(_)) if is_over => {
+                self.patience.cut();
+                Some(Err(axum::Error::new(io::Error::other(TOO_LONG))))
+            }
             frame => frame.map(|frame| frame.map_err(axum::Error::new)),
         };
         if self.has_begun && (self.body.is_end_stream() || !matches!(frame, Some(Ok(_)))) {

@@ -27,6 +27,8 @@ struct Ends {
     body: Option<Instant>,
     /// What the handler has given.
     given: Instant,
+    /// Whether the handler was told of the end where it read the body.
+    is_cut: bool,
 }
 
 impl Ends {
@@ -39,7 +41,8 @@ impl Ends {
 impl Patience {
     pub(super) fn new(activity: Arc<Activity>) -> Self {
         let now = Instant::now();
-        let ends = Ends { answer: now + activity.limits.request, body: None, given: now };
+        let answer = now + activity.limits.request;
+        let ends = Ends { answer, body: None, given: now, is_cut: false };
         Self { activity, ends: Arc::new(watch::Sender::new(ends)) }
     }
 
@@ -85,6 +88,16 @@ impl Patience {
                 return;
             }
         }
+    }
+
+    /// The handler is told that the body has taken too long.
+    pub(super) fn cut(&self) {
+        self.ends.send_modify(|ends| ends.is_cut = true);
+    }
+
+    /// Whether the handler was told so: whatever it makes of it, the client hears that.
+    pub(super) fn is_cut(&self) -> bool {
+        self.ends.borrow().is_cut
     }
 
     /// Whether the request has taken too long.
