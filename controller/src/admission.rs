@@ -32,6 +32,7 @@ use watchword_core::injection::{AgentSource, Delivery, Settings};
 use crate::args::{AgentArgs, AgentDelivery, PullPolicy, TrustArgs, WebhookArgs};
 use crate::chain::Chain;
 use crate::listen::Limits;
+use crate::metrics::begin_at_zero;
 use crate::readiness::Condition;
 use crate::shared::Shared;
 use crate::shutdown::Shutdown;
@@ -57,10 +58,8 @@ pub async fn run(args: WebhookArgs, shared: Shared) -> io::Result<()> {
     let caches = Caches::watch(&shared);
     let reviews = Family::default();
     for resource in [PODS, DEFINITIONS] {
-        for answer in ["denied", "retry", UNREADABLE] {
-            // The first one is an increase only if there was a zero before it.
-            drop(reviews.get_or_create(&ReviewLabels { resource, answer }));
-        }
+        let answers = ["denied", "retry", UNREADABLE];
+        begin_at_zero(&reviews, answers.map(|answer| ReviewLabels { resource, answer }));
     }
     shared.metrics.register(|registry| {
         registry.register("reviews", "Answered reviews, by resource and answer", reviews.clone());

@@ -5,10 +5,15 @@
 
 use std::{
     fmt,
+    hash::Hash,
     sync::{Arc, Mutex, PoisonError},
 };
 
-use prometheus_client::{encoding::text, registry::Registry};
+use prometheus_client::{
+    encoding::text,
+    metrics::{counter::Counter, family::Family},
+    registry::Registry,
+};
 
 /// The process' metrics; clones are the same registry. Every name begins with `watchword_`.
 #[derive(Clone)]
@@ -33,6 +38,16 @@ impl Metrics {
     }
 }
 
+/// Lets counters begin at zero. Alerts look at increases, and what comes into being as a one is none.
+pub fn begin_at_zero<L: Clone + Eq + Hash>(
+    family: &Family<L, Counter>,
+    labels: impl IntoIterator<Item = L>,
+) {
+    for labels in labels {
+        drop(family.get_or_create(&labels));
+    }
+}
+
 impl Default for Metrics {
     fn default() -> Self {
         Self::new()
@@ -47,7 +62,6 @@ impl fmt::Debug for Metrics {
 
 #[cfg(test)]
 mod tests {
-    use prometheus_client::metrics::counter::Counter;
 
     use super::*;
 

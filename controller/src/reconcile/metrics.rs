@@ -6,7 +6,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use watchword_core::reconciliation::Cause;
 
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, begin_at_zero};
 
 /// What is counted of reconciles.
 #[derive(Clone, Debug)]
@@ -39,11 +39,8 @@ impl ReconcileMetrics {
     pub(super) fn new(metrics: &Metrics) -> Self {
         let duration = Histogram::new(exponential_buckets(0.001, 2.0, 14));
         let (launch_failures, reconciles) = (Family::default(), Family::default());
-        // The first failure is an increase only if there was a zero before it.
-        for cause in [KUBELET, SECRETS] {
-            drop(launch_failures.get_or_create(&CauseLabel { cause }));
-        }
-        drop(reconciles.get_or_create(&ResultLabel { result: ReconcileResult::Error }));
+        begin_at_zero(&launch_failures, [KUBELET, SECRETS].map(|cause| CauseLabel { cause }));
+        begin_at_zero(&reconciles, [ResultLabel { result: ReconcileResult::Error }]);
         metrics.register(|registry| {
             registry.register(
                 "reconcile_duration_seconds",

@@ -45,6 +45,7 @@ pub(super) use self::verify::verify;
 use super::failure::Failure;
 use crate::args::{AuditArgs, AuditPaths, OnFailure};
 use crate::chain::Chain as Causes;
+use crate::metrics::begin_at_zero;
 use crate::shared::Shared;
 
 /// Where audit lines go.
@@ -116,11 +117,11 @@ impl Audit {
         all.iter_mut().try_for_each(|sink| sink.begin(now)).map_err(OpenAuditError::Begin)?;
         let decisions = Family::default();
         for event in Event::ALL {
-            for decision in [Decision::Denied, Decision::Failed] {
-                // The first refusal is an increase only if there was a zero before it.
-                let (event, decision) = (event.as_str(), decision.as_str());
-                drop(decisions.get_or_create(&DecisionLabels { event, decision }));
-            }
+            let refusals = [Decision::Denied, Decision::Failed].map(|decision| DecisionLabels {
+                event: event.as_str(),
+                decision: decision.as_str(),
+            });
+            begin_at_zero(&decisions, refusals);
         }
         Ok(Self {
             sinks: Mutex::new(Sinks { all, public_key: None, is_closed: false }),
