@@ -20,6 +20,7 @@
 mod apply;
 mod certificate;
 mod diagnose;
+mod gate;
 mod https;
 mod identity;
 mod local;
@@ -42,6 +43,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
 pub use certificate::{ClientAuthority, ClientCertificate};
+pub use gate::Gate;
 pub use https::{Answer, Https};
 pub use local::{EtcdEntry, LocalNode, Process};
 pub use namespace::Namespace;

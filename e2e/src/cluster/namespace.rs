@@ -143,7 +143,7 @@ impl Namespace {
 }
 
 /// A name that no other story of this or another run has: the time, the process and a counter.
-fn unique(story: &str) -> String {
+pub(super) fn unique(story: &str) -> String {
     static COUNTER: AtomicU32 = AtomicU32::new(0);
     let time = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().as_millis();
     let count = COUNTER.fetch_add(1, Ordering::Relaxed);

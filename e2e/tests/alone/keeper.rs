@@ -38,13 +38,7 @@ impl Keeper {
     /// Initialises a new store with nothing given.
     pub(crate) async fn initialize(cluster: &Cluster) -> Result<Self> {
         let keeper = Self::of(cluster).await?;
-        let answer = wait_for("the store to be initialised", LIMIT, async || {
-            let answer = keeper.ask("PUT", "init/default", &json!({})).await?;
-            // No replica may lead yet, or it is making a pair.
-            ensure!(answer.status != 503, "{}", answer.text());
-            Ok::<_, anyhow::Error>(answer)
-        })
-        .await?;
+        let answer = keeper.ceremony("init/default", &json!({})).await?;
         ensure!(answer.status == 200, "{}: {}", answer.status, answer.text());
         keeper.has_another_key(&answer.json())?;
         Ok(keeper)
@@ -97,6 +91,24 @@ impl Keeper {
     /// Asks whichever replica the Service leads to.
     pub(crate) async fn ask(&self, method: &str, path: &str, body: &Value) -> Result<Answer> {
         self.ask_of(&self.store, method, path, body).await
+    }
+
+    /// Has a ceremony done (`PUT`), once a replica runs them: after a leader's end, or while the
+    /// leader makes a pair of keys, none does.
+    pub(crate) async fn ceremony(&self, path: &str, body: &Value) -> Result<Answer> {
+        wait_for(&format!("an answer to PUT {path}"), LIMIT, async || {
+            let answer = self.ask("PUT", path, body).await?;
+            ensure!(answer.json()["code"] != "unavailable", "{}", answer.text());
+            anyhow::Ok(answer)
+        })
+        .await
+    }
+
+    /// Seals the store.
+    pub(crate) async fn seal(&self) -> Result<()> {
+        let sealed = self.ceremony("seal/default", &Value::Null).await?;
+        ensure!(sealed.status == 200, "{}: {}", sealed.status, sealed.text());
+        Ok(())
     }
 
     /// Asks one replica.

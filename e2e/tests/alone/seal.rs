@@ -61,8 +61,7 @@ fn two_stores_that_open_by_themselves_begin_with_one_pair_and_leave_sealed_what_
         keeper.all_are(false).await?;
         one_pair_is_kept_and_no_root_key(&cluster, &keeper).await?;
 
-        let sealed = keeper.ask("PUT", "seal/default", &Value::Null).await?;
-        assert_eq!(sealed.status, 200, "{}", sealed.text());
+        keeper.seal().await?;
         for replica in keeper.replicas().await? {
             keeper.delete(&replica, &DeleteParams::default()).await?;
         }
@@ -80,8 +79,7 @@ fn two_stores_that_open_by_themselves_begin_with_one_pair_and_leave_sealed_what_
 /// DC/OS' clients give the encrypted share back. Of any other message nothing is said, so that nobody
 /// learns from many what the kept key makes of them.
 async fn only_shares_in_custody_are_decrypted(keeper: &Keeper) -> Result<()> {
-    let sealed = keeper.ask("PUT", "seal/default", &Value::Null).await?;
-    assert_eq!(sealed.status, 200, "{}", sealed.text());
+    keeper.seal().await?;
     let init = keeper.ask("GET", "init/default", &Value::Null).await?.json();
     let share = init["keys"][0].as_str().context("no share")?;
     let changed = format!("{}00", &share[..share.len() - 2]);
@@ -269,8 +267,7 @@ async fn sealed_pods_wait_and_one_unseal_starts_them(
     namespace: &Namespace,
 ) -> Result<()> {
     let secret = namespace.secret("s");
-    let sealed = keeper.ask("PUT", "seal/default", &Value::Null).await?;
-    assert_eq!(sealed.status, 200, "{}", sealed.text());
+    keeper.seal().await?;
     // Answered means: dropped by all. Nothing is waited for here.
     for replica in keeper.replicas().await? {
         assert_eq!(keeper.seal_status(&replica).await?["sealed"], true);
@@ -390,13 +387,7 @@ async fn every_write_is_there(keeper: &Keeper, namespace: &Namespace) -> Result<
 /// New shares for a new key: the old share is worth nothing, and no secret is lost.
 async fn a_rekeying_reaches_the_other_replica(keeper: &Keeper, secret: &str) -> Result<()> {
     let before = keeper.share().await?;
-    let begun = wait_for("a rekeying to begin", LIMIT, async || {
-        let begun = keeper.ask("PUT", "rekey/default", &json!({})).await?;
-        // It may be making a pair, which takes a busy machine a while.
-        ensure!(begun.status != 503, "{}", begun.text());
-        anyhow::Ok(begun)
-    })
-    .await?;
+    let begun = keeper.ceremony("rekey/default", &json!({})).await?;
     assert_eq!(begun.status, 200, "{}", begun.text());
     let nonce = begun.json()["nonce"].clone();
     let stale = json!({"key": before, "nonce": "another"});
@@ -418,8 +409,7 @@ async fn a_rekeying_reaches_the_other_replica(keeper: &Keeper, secret: &str) -> 
 }
 
 async fn what_is_sealed_by_hand_stays_sealed(keeper: &Keeper, secret: &str) -> Result<()> {
-    let sealed = keeper.ask("PUT", "seal/default", &Value::Null).await?;
-    assert_eq!(sealed.status, 200, "{}", sealed.text());
+    keeper.seal().await?;
 
     for replica in keeper.replicas().await? {
         keeper.delete(&replica, &DeleteParams::default()).await?;

@@ -153,7 +153,7 @@ async fn a_seal_outlives_the_server(
     server: &mut ZooKeeper,
     secret: &str,
 ) -> Result<()> {
-    seal(keeper).await?;
+    keeper.seal().await?;
     server.crash().await?;
     keeper.all_are(true).await?;
     let [replica, _] = &keeper.replicas().await?[..] else { unreachable!("there are two") };
@@ -183,18 +183,12 @@ async fn it_moves_to_the_cluster(
     in_use(cluster, "True", FIRST).await?;
     keeper.all_are(false).await?;
 
-    seal(keeper).await?;
+    keeper.seal().await?;
     set_backend(cluster, &json!({"kubernetes": {}, "movedFrom": FIRST})).await?;
     roll(cluster).await?;
     in_use(cluster, "True", "kubernetes:").await?;
     keeper.all_are(true).await?;
-    let new = wait_for("an answer to who begins anew", LIMIT, async || {
-        let new = keeper.ask("PUT", "init/default", &json!({})).await?;
-        // It is still making a pair.
-        ensure!(new.status != 503, "{}", new.text());
-        Ok(new)
-    })
-    .await?;
+    let new = keeper.ceremony("init/default", &json!({})).await?;
     assert_eq!(new.status, 409, "a new store in the place of the old one: {}", new.text());
     migrate(cluster, FIRST, "kubernetes").await?;
 
@@ -210,7 +204,7 @@ async fn it_moves_back(
     keeper: &Keeper,
     secrets: &[(String, String)],
 ) -> Result<()> {
-    seal(keeper).await?;
+    keeper.seal().await?;
     migrate(cluster, "kubernetes", SECOND).await?;
     set_backend(cluster, &json!({"zookeeper": {"address": SECOND}, "movedFrom": "kubernetes"}))
         .await?;
@@ -238,12 +232,6 @@ async fn serve_all(keeper: &Keeper, secrets: &[(String, String)]) -> Result<()> 
     for (path, value) in secrets {
         keeper.all_serve(path, value).await?;
     }
-    Ok(())
-}
-
-async fn seal(keeper: &Keeper) -> Result<()> {
-    let sealed = keeper.ask("PUT", "seal/default", &Value::Null).await?;
-    ensure!(sealed.status == 200, "{}", sealed.text());
     Ok(())
 }
 

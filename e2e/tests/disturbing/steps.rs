@@ -7,15 +7,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use futures::future::{join_all, try_join_all};
-use k8s_openapi::api::admissionregistration::v1::{
-    ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding,
-};
-use k8s_openapi::api::core::v1::ConfigMap;
-use kube::api::{DeleteParams, DynamicObject, ListParams, PostParams};
+use kube::api::{DynamicObject, ListParams};
 use kube::core::{ApiResource, GroupVersionKind};
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 use watchword_crds::{TaskRevision, names};
+use watchword_e2e::cluster::Gate;
 use watchword_e2e::watchword::{LIMIT, task, with_variable};
 use watchword_e2e::{Cluster, Namespace, run, wait_for};
 
@@ -29,7 +26,7 @@ fn a_controller_killed_between_any_two_steps_is_succeeded_by_one_that_goes_on() 
                 let secret = namespace.secret("s");
                 cluster.create_secret(&secret, "value of s").await?;
                 for step in [Step::Revision, Step::Workload, Step::Status] {
-                    let gate = Gate::close(&namespace, step).await?;
+                    let gate = keep_from(&namespace, step).await?;
                     let told = async {
                         for kind in KINDS {
                             namespace.define(&kind.name(step), &kind.spec(&secret)).await?;
@@ -78,7 +75,7 @@ fn a_controller_killed_between_the_old_workload_and_the_new_one_is_succeeded_by_
                     kind.ends(&namespace, name).await?;
                 }
 
-                let gate = Gate::close(&namespace, Step::Workload).await?;
+                let gate = keep_from(&namespace, Step::Workload).await?;
                 let told = async {
                     for (name, kind) in switches {
                         namespace.define(name, &once("exit 0")).await?;
@@ -169,7 +166,8 @@ impl Kind {
             let revisions = revisions(namespace, &name).await?;
             let workload = self.workload(namespace, &name).await?;
             let status = namespace.definition(&name).await?.status.unwrap_or_default();
-            let is_hindered = status.message.as_deref().is_some_and(|said| said.contains(WORDS));
+            let is_hindered =
+                status.message.as_deref().is_some_and(|said| said.contains(Gate::WORDS));
             match (step, self) {
                 (Step::Revision, _) => {
                     ensure!(is_hindered, "not hindered yet: {:?}", status.message);
@@ -225,83 +223,18 @@ async fn revisions(namespace: &Namespace, definition: &str) -> Result<Vec<String
     Ok(of_definition.map(ResourceExt::name_any).collect())
 }
 
-/// A policy that keeps the controller from a step in one namespace.
-struct Gate {
-    cluster: Cluster,
-    name: String,
+/// Keeps the controller from a step in one namespace.
+async fn keep_from(namespace: &Namespace, step: Step) -> Result<Gate> {
+    let resources = match step {
+        Step::Revision => json!(["taskrevisions"]),
+        Step::Workload => json!(["deployments", "jobs", "cronjobs"]),
+        Step::Status => json!(["taskdefinitions/status"]),
+    };
+    let controller = format!("system:serviceaccount:{}:{}", names::NAMESPACE, names::CONTROLLER);
+    let rule = json!({"apiGroups": ["apps", "batch", "watchword.dev"],
+                      "operations": ["CREATE", "UPDATE"], "resources": resources});
+    Gate::close(namespace, &controller, rule).await
 }
-
-impl Gate {
-    /// Closes it, and waits until it is.
-    async fn close(namespace: &Namespace, step: Step) -> Result<Self> {
-        let cluster = namespace.cluster().clone();
-        let name = format!("{}-{step:?}", namespace.name()).to_lowercase();
-        let resources = match step {
-            Step::Revision => json!(["taskrevisions"]),
-            Step::Workload => json!(["deployments", "jobs", "cronjobs"]),
-            Step::Status => json!(["taskdefinitions/status"]),
-        };
-        let controller =
-            format!("system:serviceaccount:{}:{}", names::NAMESPACE, names::CONTROLLER);
-        let rule = |groups: Value, resources: Value| {
-            json!({"apiGroups": groups, "apiVersions": ["*"], "operations": ["CREATE", "UPDATE"],
-                   "resources": resources})
-        };
-        let policy = json!({
-            "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicy",
-            "metadata": {"name": name},
-            "spec": {
-                "matchConstraints": {
-                    "namespaceSelector": {"matchLabels": {
-                        "kubernetes.io/metadata.name": namespace.name(),
-                    }},
-                    "resourceRules": [
-                        rule(json!(["apps", "batch", "watchword.dev"]), resources),
-                        // By which one sees that it is closed.
-                        rule(json!([""]), json!(["configmaps"])),
-                    ],
-                },
-                "validations": [{
-                    "expression": format!(
-                        "request.userInfo.username != '{controller}' \
-                         && request.resource.resource != 'configmaps'"
-                    ),
-                    "message": WORDS,
-                    "reason": "Forbidden",
-                }],
-            },
-        });
-        let binding = json!({
-            "apiVersion": "admissionregistration.k8s.io/v1",
-            "kind": "ValidatingAdmissionPolicyBinding",
-            "metadata": {"name": name},
-            "spec": {"policyName": name, "validationActions": ["Deny"]},
-        });
-        let gate = Self { cluster, name };
-        namespace.apply(&format!("{policy}\n---\n{binding}")).await?;
-        let config: ConfigMap = serde_json::from_value(json!({"metadata": {"name": "asks"}}))?;
-        let only_asks = PostParams { dry_run: true, ..PostParams::default() };
-        wait_for("the gate to be closed", LIMIT, async || {
-            let asked = namespace.api::<ConfigMap>().create(&only_asks, &config).await;
-            let refused = asked.is_err_and(|error| error.to_string().contains(WORDS));
-            refused.then_some(()).context("it is open")
-        })
-        .await?;
-        Ok(gate)
-    }
-
-    async fn open(self) -> Result<()> {
-        let client = self.cluster.client();
-        let parameters = DeleteParams::default();
-        let bindings: Api<ValidatingAdmissionPolicyBinding> = Api::all(client.clone());
-        bindings.delete(&self.name, &parameters).await?;
-        let policies: Api<ValidatingAdmissionPolicy> = Api::all(client);
-        policies.delete(&self.name, &parameters).await?;
-        Ok(())
-    }
-}
-
-const WORDS: &str = "the story keeps the controller from this step";
 
 /// A successor leads after 15 seconds, and tries what was refused again after some more.
 const AFTER_THE_LEASE: Duration = Duration::from_secs(180);

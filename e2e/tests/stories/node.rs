@@ -3,7 +3,8 @@
 
 use std::time::Duration;
 
-use watchword_e2e::{Cluster, images, run, skip};
+use anyhow::ensure;
+use watchword_e2e::{Cluster, images, run, skip, wait_for};
 
 #[test]
 fn a_pod_reads_its_memory_volume_and_resolves_a_service() {
@@ -34,8 +35,13 @@ spec:
             .await?;
         namespace.pod_ready("box", LIMIT).await?;
 
-        let read = namespace.exec("box", None, &["cat", "/memory/file"]).await?;
-        assert_eq!(read.success()?, "kept\n");
+        // Nobody says when a container without probe has come to its second command.
+        wait_for("the file", LIMIT, async || {
+            let read = namespace.exec("box", None, &["cat", "/memory/file"]).await?.success()?;
+            ensure!(read == "kept\n", "{read:?}");
+            Ok(())
+        })
+        .await?;
         let mounts = namespace.exec("box", None, &["cat", "/proc/mounts"]).await?.success()?;
         assert!(mounts.contains("tmpfs /memory tmpfs"), "{mounts}");
         let name = format!("greeting.{}.svc.cluster.local", namespace.name());

@@ -17,17 +17,16 @@ fn dollars_arrive_as_mesos_delivers_them() {
         cluster.create_secret(&namespace.secret("s"), DOLLARS).await?;
         // What stands between single quotes the shell leaves alone, and what the kubelet would
         // make of it is seen.
-        let check = format!(
-            "test \"$S\" = '{DOLLARS}' && printf %s '{DOLLARS}' > /mnt/mesos/sandbox/probe"
-        );
+        let check = |is: &str| {
+            format!("test \"$S\" = {is} && printf %s {is} > {PROBE}.new && mv {PROBE}.new {PROBE}")
+        };
         let by_shell =
             task("shell", &format!("echo '{DOLLARS}' \"${{X}}\" \"$S\"; exec sleep 600"));
         let mut by_shell = with_dollars(by_shell, &namespace);
-        by_shell["health_check"] = health_check(&json!({"value": check}));
+        by_shell["health_check"] = health_check(&json!({"value": check(&format!("'{DOLLARS}'"))}));
 
         let program = json!(["sh", "-c", "echo \"$1 $X $S\"; exec sleep 600", "sh", DOLLARS]);
-        let check = "test \"$S\" = \"$1\" && printf %s \"$1\" > /mnt/mesos/sandbox/probe";
-        let check = json!(["sh", "-c", check, "sh", DOLLARS]);
+        let check = json!(["sh", "-c", check("\"$1\""), "sh", DOLLARS]);
         let mut direct = task("direct", "");
         direct["command"]["shell"] = json!(false);
         direct["command"]["value"] = json!("sh");
@@ -43,8 +42,7 @@ fn dollars_arrive_as_mesos_delivers_them() {
             let log = line_of(&namespace, &pod, container).await?;
             assert_eq!(log, format!("{DOLLARS} {DOLLARS} {DOLLARS}\n"), "in `{container}`");
             let probed = wait_for("the health check to have run", LIMIT, async || {
-                let cat = ["cat", "/mnt/mesos/sandbox/probe"];
-                namespace.exec(&pod, Some(container), &cat).await?.success()
+                namespace.exec(&pod, Some(container), &["cat", PROBE]).await?.success()
             })
             .await?;
             assert_eq!(probed, DOLLARS, "in the health check of `{container}`");
@@ -317,6 +315,9 @@ fn adopted_pod(mut spec: Value, finalizers: &Value) -> Value {
 
 /// What the kubelet would rewrite, if it were let: `A` and `X` are variables.
 const DOLLARS: &str = "$ $$ $(A) ${A} $$(A) $(NO) $";
+
+/// What a health check leaves, whole at any time: it is read while the next one runs.
+const PROBE: &str = "/mnt/mesos/sandbox/probe";
 
 const RESTRICTED: (&str, &str) = ("pod-security.kubernetes.io/enforce", "restricted");
 
