@@ -12,14 +12,14 @@ apply() { kubectl apply --server-side --force-conflicts --kustomize "$1" >"$logs
 
 apply crds
 kubectl get --kustomize crds --output name |
-  while read -r crd; do kubectl wait "$crd" --for=condition=Established --timeout=60s </dev/null; done >/dev/null
+  while read -r crd; do kubectl wait "$crd" --for=condition=Established --timeout=300s </dev/null; done >/dev/null
 note "custom resource definitions are established"
 
 apply "$overlay"
 note "applied $overlay"
 
 for role in certificates store webhook controller; do
-  kubectl --namespace watchword-system rollout status "deployment/watchword-$role" --timeout=180s \
+  kubectl --namespace watchword-system rollout status "deployment/watchword-$role" --timeout=300s \
     >/dev/null || { show_failure; fail "watchword-$role does not become ready"; }
   note "watchword-$role is ready"
 done
@@ -30,7 +30,7 @@ for kind in mutating validating; do
     bundle=$(kubectl get "${kind}webhookconfiguration" watchword \
       --output 'jsonpath={.webhooks[0].clientConfig.caBundle}')
     [[ -z $bundle ]] || break
-    ((i < 60)) || { show_failure; fail "the $kind webhook has no caBundle after a minute"; }
+    ((i < 300)) || { show_failure; fail "the $kind webhook has no caBundle after five minutes"; }
     sleep 1
   done
 done
@@ -39,7 +39,7 @@ note "the API server trusts the webhook"
 # A store that opens by itself does so a moment after it has become ready; one that does not waits
 # for people.
 if [[ -n $(kubectl get secretstores default --output 'jsonpath={.spec.autoUnseal}' 2>/dev/null) ]]; then
-  kubectl wait secretstore/default --for=jsonpath='{.status.sealed}'=false --timeout=60s >/dev/null ||
+  kubectl wait secretstore/default --for=jsonpath='{.status.sealed}'=false --timeout=300s >/dev/null ||
     { show_failure; fail "the store does not unseal itself"; }
   note "the store is unsealed"
 fi

@@ -58,8 +58,8 @@ pub async fn run(args: WebhookArgs, shared: Shared) -> io::Result<()> {
     let caches = Caches::watch(&shared);
     let reviews = Family::default();
     for resource in [PODS, DEFINITIONS] {
-        let answers = ["denied", "retry", UNREADABLE];
-        begin_at_zero(&reviews, answers.map(|answer| ReviewLabels { resource, answer }));
+        let refusals = Answer::REFUSALS.into_iter().chain([UNREADABLE]);
+        begin_at_zero(&reviews, refusals.map(|answer| ReviewLabels { resource, answer }));
     }
     shared.metrics.register(|registry| {
         registry.register("reviews", "Answered reviews, by resource and answer", reviews.clone());

@@ -45,7 +45,7 @@ use hyper_util::{
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore},
+    sync::Semaphore,
     task::JoinSet,
     time::{self, Instant},
 };
@@ -64,6 +64,7 @@ use self::body::{Coming, Moving};
 
 pub use self::patience::Patience;
 pub use self::shares::{Share, Shares};
+pub use self::turns::{Turn, Turns};
 
 mod activity;
 mod body;
@@ -71,6 +72,7 @@ mod body;
 pub(crate) mod http2;
 mod patience;
 mod shares;
+mod turns;
 
 /// How much of what a listener's clients may have.
 #[derive(Clone, Copy, Debug)]
@@ -181,13 +183,6 @@ impl Peer {
     }
 }
 
-/// The turn that a request has, as an extension of it: of its host's and of all. It is free again
-/// when the last that holds it is dropped.
-#[derive(Clone, Debug)]
-pub struct Turn {
-    _held: Arc<(Share, Option<OwnedSemaphorePermit>)>,
-}
-
 /// As an extension of an answer: it holds what others wait for, and has to be taken in time
 /// ([`Limits::answer`]). Any other has time as long as it moves.
 #[derive(Clone, Copy, Debug)]
@@ -216,9 +211,8 @@ pub async fn serve<T: Transport>(
     let shared = Arc::new(Shared {
         closing,
         limits,
-        requests: Arc::new(Semaphore::new(limits.requests)),
+        requests: Turns::new(limits.requests, Shares::of(limits.requests)),
         router,
-        shares: Shares::of(limits.requests),
         transport,
     });
     let slots = Arc::new(Semaphore::new(limits.connections));
@@ -275,10 +269,8 @@ async fn accept(
 struct Shared<T> {
     closing: Shutdown,
     limits: Limits,
-    requests: Arc<Semaphore>,
+    requests: Turns,
     router: Router,
-    /// What each host has of `requests`.
-    shares: Shares,
     transport: T,
 }
 
@@ -367,11 +359,7 @@ impl<T: Transport> Shared<T> {
         request.extensions_mut().insert(patience.clone());
         let mut request = request.map(|body| Body::new(Coming::new(body, patience.clone())));
         let turn = async {
-            // The host's own comes first: who waits for that is in nobody's way.
-            let own = self.shares.take(peer.ip()).await;
-            // The semaphore is never closed.
-            let of_all = Arc::clone(&self.requests).acquire_owned().await.ok();
-            let turn = Turn { _held: Arc::new((own, of_all)) };
+            let turn = self.requests.take(peer.ip()).await;
             request.extensions_mut().insert(turn.clone());
             let answer = self.router.clone().oneshot(request).await;
             drop(turn);

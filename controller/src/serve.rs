@@ -29,7 +29,7 @@ use crate::args::StoreArgs;
 use crate::follow::follow;
 use crate::guard;
 use crate::leadership::{Lease, Timing};
-use crate::listen::{Limits, Shares};
+use crate::listen::{Limits, Shares, Turns};
 use crate::shared::Shared;
 use crate::shutdown::Shutdown;
 use crate::tls::{self, ServeTls};
@@ -96,10 +96,8 @@ pub struct Service {
     stores: Cache<SecretStore>,
     /// The place of the one backup or restore that runs at a time.
     archives: Arc<Semaphore>,
-    /// The places of the listings that run at a time.
-    listings: Semaphore,
-    /// What each host has of them.
-    listers: Shares,
+    /// Those of listings.
+    listings: Turns,
     grants: Grants,
     people: People,
     throttle: Throttle,
@@ -112,6 +110,11 @@ impl Service {
     ///
     /// The line cannot be written: then what it is about must not happen, or not be answered.
     fn record(&self, entry: &Entry<'_>) -> Result<(), Failure> {
+        self.write(entry).map(drop)
+    }
+
+    /// As [`Service::record`]; returns whether every sink has the line.
+    fn write(&self, entry: &Entry<'_>) -> Result<bool, Failure> {
         self.audit
             .write(Timestamp::now(), entry, |path| self.keyed_hash(path))
             .map_err(|error| Failure::unavailable("the audit log cannot be written", &error))
@@ -205,13 +208,12 @@ impl Service {
     /// Writes the line of a failure, which also says how many others have none.
     fn record_failure(&self, entry: Entry<'_>, failure: &Failure) -> Result<(), Failure> {
         let unwritten = self.throttle.take_unwritten();
-        let written =
-            self.record(&Entry { cause: Some(audit::cause(failure)), unwritten, ..entry });
-        if written.is_err() {
+        let written = self.write(&Entry { cause: Some(audit::cause(failure)), unwritten, ..entry });
+        if !matches!(written, Ok(true)) {
             // The next line that can be written says it.
             self.throttle.add_unwritten(unwritten);
         }
-        written
+        written.map(drop)
     }
 }
 
@@ -269,8 +271,7 @@ pub async fn run(args: StoreArgs, shared: Shared) -> Result<(), ServeError> {
         spaces: follow(&shared),
         stores: follow(&shared),
         archives: Arc::new(Semaphore::new(1)),
-        listings: Semaphore::new(LISTINGS),
-        listers: Shares::new(LISTINGS / 4),
+        listings: Turns::new(LISTINGS, Shares::new(LISTINGS / 4)),
         grants: Grants::new(),
         people: People::new(),
         throttle: Throttle::new(),

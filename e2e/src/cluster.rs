@@ -27,6 +27,7 @@ mod local;
 mod namespace;
 mod own;
 mod pods;
+mod rights;
 mod story;
 mod wait;
 

@@ -229,4 +229,4 @@ impl Role {
 static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
 
 /// How long a rollout may take: a pod has five seconds for its preStop hook alone.
-const ROLLOUT: Duration = Duration::from_secs(180);
+const ROLLOUT: Duration = Duration::from_secs(300);

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::{Output, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{ListParams, LogParams};
 use kube::{Api, ResourceExt};
@@ -19,7 +19,19 @@ use crate::cluster::{Cluster, Namespace, wait_for};
 
 /// How long anything that should happen may take: long, because test machines are slow and shared;
 /// nothing waits longer than it must.
-pub const LIMIT: Duration = Duration::from_secs(120);
+pub const LIMIT: Duration = Duration::from_secs(300);
+
+/// Parts of what `watchword` says of failures that are gone when one tries again.
+const MAY_PASS: [&str; 8] = [
+    "cannot be reached",
+    "cannot forward a port",
+    "cannot have the",
+    "ended the connection",
+    "in time",
+    "is ready",
+    "took too long",
+    "try again",
+];
 
 impl Cluster {
     /// Runs `watchword` with a standard input; its exit code is the caller's to judge.
@@ -74,12 +86,27 @@ impl Cluster {
         self.store_secret("update", path, value.as_ref()).await
     }
 
-    /// The value is remembered, to be searched for when all stories have been told.
+    /// The value is remembered, to be searched for when all stories have been told. What a busy
+    /// machine answers, that one should try again, is done: also where the attempt before was.
     async fn store_secret(&self, verb: &str, path: &str, value: &[u8]) -> Result<()> {
         if let Some(node) = self.local() {
             node.remember_value(value)?;
         }
-        self.said(&["secret", verb, path, "--file", "-"], value).await.map(drop)
+        let store = ["secret", verb, path, "--file", "-"];
+        let mut has_failed = false;
+        wait_for(&format!("{verb} `{path}`"), LIMIT, async || {
+            let output = self.watchword(&store, value).await?;
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            if output.status.success() || (has_failed && said.contains("already exists")) {
+                return Ok(Ok(()));
+            }
+            has_failed = true;
+            match MAY_PASS.iter().any(|text| said.contains(text)) {
+                true => Err(anyhow!(said)),
+                false => Ok(Err(anyhow!("cannot {verb} `{path}`: {said}"))),
+            }
+        })
+        .await?
     }
 
     /// Deletes a secret.
@@ -120,13 +147,27 @@ impl Cluster {
     }
 }
 
+/// Makes a request again as long as the API server could not ask a webhook about it, which a busy
+/// one may not answer within its three seconds; then it returns whatever came of it.
+///
+/// # Errors
+///
+/// The webhook never answers.
+pub async fn answered<T>(request: impl AsyncFn() -> Result<T>) -> Result<Result<T>> {
+    wait_for("the webhook to answer", LIMIT, async || match request().await {
+        Err(error) if format!("{error:#}").contains("failed calling webhook") => Err(error),
+        outcome => Ok(outcome),
+    })
+    .await
+}
+
 impl Namespace {
     /// The path of a secret in this namespace's own space: `<namespace>/<name>`.
     pub fn secret(&self, name: &str) -> String {
         format!("{}/{name}", self.name())
     }
 
-    /// Applies a TaskDefinition with this `spec`.
+    /// Applies a TaskDefinition with this `spec`, again if the webhook did not answer in time.
     ///
     /// # Errors
     ///
@@ -138,7 +179,8 @@ impl Namespace {
             "metadata": {"name": name},
             "spec": spec,
         });
-        self.apply(&definition.to_string()).await.map(drop)
+        let definition = definition.to_string();
+        answered(async || self.apply(&definition).await).await?.map(drop)
     }
 
     /// The definition of this name.
@@ -202,16 +244,29 @@ impl Namespace {
         .await
     }
 
-    /// Waits until the log of a container, or of the only one, is this text. A container counts as
-    /// running while its agent still waits for the store, so a first look may come too early.
+    /// What the application of a container, or of the only one, has printed: its log without the
+    /// lines of an agent that had to wait, as on a busy machine any may have to.
+    ///
+    /// # Errors
+    ///
+    /// The container has not been started.
+    pub async fn output(&self, pod: &str, container: Option<&str>) -> Result<String> {
+        let log = self.logs(pod, container).await?;
+        let is_output = |line: &&str| !line.starts_with("watchword-agent: waiting for ");
+        Ok(log.split_inclusive('\n').filter(is_output).collect())
+    }
+
+    /// Waits until the application of a container, or of the only one, has printed just this. A
+    /// container counts as running while its agent still waits for the store, so a first look may
+    /// come too early.
     ///
     /// # Errors
     ///
     /// It is another one, after [`LIMIT`].
     pub async fn says(&self, pod: &str, container: Option<&str>, text: &str) -> Result<()> {
         wait_for(&format!("pod `{pod}` to say {text:?}"), LIMIT, async || {
-            let log = self.logs(pod, container).await?;
-            ensure!(log == text, "{log:?}");
+            let said = self.output(pod, container).await?;
+            ensure!(said == text, "{said:?}");
             Ok(())
         })
         .await

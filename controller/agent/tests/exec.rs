@@ -295,7 +295,7 @@ fn a_signal_ends_a_try_that_hangs() {
     });
     let container = Container::of(&store);
     let mut waiting = Waiting::spawn(&mut container.agent(&["exec", "--", "true"]));
-    hangs.recv_timeout(Duration::from_secs(10)).unwrap();
+    hangs.recv_timeout(Duration::from_secs(60)).unwrap();
 
     assert_eq!(waiting.end_with(Signal::TERM).code(), Some(143));
 }
@@ -558,8 +558,7 @@ fn a_signal_ends_a_hook_that_waits() {
     let mut hook = container.agent(&["exec", "--cached", "--", "true"]);
     hook.env("WATCHWORD_ENV_CACHE", container.path("environment"));
     let mut waiting = Waiting::spawn(&mut hook);
-    // Handlers are set before the file is looked for; this gives it time to get there.
-    std::thread::sleep(Duration::from_millis(200));
+    waiting.catches(Signal::TERM);
 
     assert_eq!(waiting.end_with(Signal::TERM).code(), Some(143));
 }
@@ -637,6 +636,22 @@ impl Waiting {
     fn first_line(&mut self) -> &str {
         self.said.push(self.lines.recv_timeout(Duration::from_secs(20)).unwrap());
         &self.said[0]
+    }
+
+    /// Waits until it has a handler for a signal.
+    fn catches(&self, signal: Signal) {
+        let status = format!("/proc/{}/status", self.child.id());
+        let until = Instant::now() + Duration::from_secs(20);
+        loop {
+            let status = fs::read_to_string(&status).unwrap();
+            let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap();
+            let caught = u64::from_str_radix(caught.trim(), 16).unwrap();
+            if caught & (1 << (signal.as_raw() - 1)) != 0 {
+                return;
+            }
+            assert!(Instant::now() < until, "it does not catch {signal:?}");
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     fn end_with(&mut self, signal: Signal) -> std::process::ExitStatus {

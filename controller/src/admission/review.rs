@@ -50,6 +50,9 @@ pub struct Refused {
 }
 
 impl Answer {
+    /// What refusals come to ([`Answer::as_str`]): for good, and for now.
+    pub const REFUSALS: [&str; 2] = ["denied", "retry"];
+
     /// Refuses for good.
     pub fn deny(message: impl Into<String>) -> Self {
         Self { denial: Some(Refused { code: 403, message: message.into() }), ..Self::default() }
@@ -57,9 +60,10 @@ impl Answer {
 
     /// What it comes to, for metrics: `denied`, `retry` (refused for now), `patched` or `allowed`.
     pub fn as_str(&self) -> &'static str {
+        let [denied, retry] = Self::REFUSALS;
         match &self.denial {
-            Some(Refused { code: 503, .. }) => "retry",
-            Some(_) => "denied",
+            Some(Refused { code: 503, .. }) => retry,
+            Some(_) => denied,
             None if self.patch.is_empty() => "allowed",
             None => "patched",
         }

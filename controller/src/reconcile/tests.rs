@@ -494,7 +494,7 @@ fn context(held: Held, script: Vec<Call>) -> (Context, JoinHandle<Asked>) {
 /// Closes the mock and gives what was asked, once the whole script has been followed.
 async fn finish(context: Context, server: JoinHandle<Asked>) -> Asked {
     drop(context);
-    tokio::time::timeout(Duration::from_secs(1), server).await.expect("calls are missing").unwrap()
+    tokio::time::timeout(Duration::from_secs(30), server).await.expect("calls are missing").unwrap()
 }
 
 fn key_of() -> Key {

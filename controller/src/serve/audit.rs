@@ -133,18 +133,19 @@ impl Audit {
         })
     }
 
-    /// Writes a line to every sink. `hash` is the keyed hash of a path, while the store is open.
+    /// Writes a line to every sink, and returns whether all have taken it. `hash` is the keyed hash
+    /// of a path, while the store is open.
     ///
     /// # Errors
     ///
-    /// A sink does not take it. What the line is about must not happen then: nothing is given out
-    /// that the log does not know.
+    /// A sink does not take it, and is not to be gone on without. What the line is about must not
+    /// happen then: nothing is given out that the log does not know.
     pub(super) fn write(
         &self,
         time: Timestamp,
         entry: &Entry<'_>,
         hash: impl FnOnce(&str) -> Option<String>,
-    ) -> io::Result<()> {
+    ) -> io::Result<bool> {
         let labels =
             DecisionLabels { event: entry.event.as_str(), decision: entry.decision.as_str() };
         self.decisions.get_or_create(&labels).inc();
@@ -157,7 +158,7 @@ impl Audit {
         if sinks.is_closed {
             return Err(io::Error::other("the audit log has ended"));
         }
-        let mut result = Ok(());
+        let mut result = Ok(true);
         for sink in &mut sinks.all {
             match sink.write(time, &entry, hash.as_deref()) {
                 Ok(()) => {
@@ -166,8 +167,9 @@ impl Audit {
                 Err(cause) => {
                     self.lost.inc();
                     error!(sink = sink.name(), error = %cause, "cannot write the audit log");
-                    if self.on_failure == OnFailure::Refuse {
-                        result = Err(cause);
+                    match self.on_failure {
+                        OnFailure::Refuse => result = Err(cause),
+                        OnFailure::Continue => result = Ok(false),
                     }
                 }
             }

@@ -36,6 +36,9 @@ use super::*;
 
 const NAME: &str = "watchword-store.watchword-system.svc";
 
+/// Longer than what is shortened here may take on a busy machine, and shorter than what is not.
+const SOON: Duration = Duration::from_secs(8);
+
 /// A server in this process.
 struct Server {
     address: SocketAddr,
@@ -148,7 +151,7 @@ fn router() -> Router {
                 let mut bytes = 0;
                 let mut pieces = body.into_data_stream();
                 while let Some(Ok(piece)) = pieces.next().await {
-                    patience.extend(Duration::from_millis(500));
+                    patience.extend(Duration::from_secs(3));
                     bytes += piece.len();
                 }
                 bytes.to_string()
@@ -169,8 +172,6 @@ fn limits() -> Limits {
     Limits {
         drain_delay: Duration::ZERO,
         end: Duration::from_millis(200),
-        handshake: Duration::from_millis(300),
-        headers: Duration::from_millis(300),
         idle: Duration::from_millis(600),
         request: Duration::from_millis(300),
         ..Limits::default()
@@ -242,8 +243,11 @@ async fn a_server_without_a_certificate_is_not_ready_and_waits_for_one() {
     let bind = async move || listen::bind(address).await;
     let poll = Duration::from_millis(20);
     let task = tokio::spawn(serve_with(server, bind, poll));
-    time::sleep(Duration::from_millis(60)).await;
-    assert!(readiness.unmet()[0].1.contains("tls.crt"), "{:?}", readiness.unmet());
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while !readiness.unmet()[0].1.contains("tls.crt") {
+        assert!(Instant::now() < deadline, "{:?}", readiness.unmet());
+        time::sleep(Duration::from_millis(10)).await;
+    }
 
     issue(&authority, directory.path());
 
@@ -352,34 +356,35 @@ async fn a_client_certificate_of_another_authority_is_refused_until_that_one_cou
     }
 }
 
-/// How long the server takes to close, and what it said before.
-async fn closed(stream: &mut (impl AsyncReadExt + Unpin)) -> (Duration, String) {
-    let begin = Instant::now();
+/// Waits until the server closes, and returns what it said before.
+async fn closed(stream: &mut (impl AsyncReadExt + Unpin)) -> String {
     let mut said = Vec::new();
-    let closed = timeout(Duration::from_secs(5), stream.read_to_end(&mut said)).await;
+    let closed = timeout(SOON, stream.read_to_end(&mut said)).await;
     assert!(closed.is_ok(), "the server lets the client hold the connection");
-    (begin.elapsed(), String::from_utf8_lossy(&said).into_owned())
+    String::from_utf8_lossy(&said).into_owned()
 }
 
 #[tokio::test]
 async fn a_client_that_never_finishes_the_handshake_is_cut_off() {
-    let server = Server::start(limits(), None).await;
+    let handshake = Duration::from_millis(300);
+    let server = Server::start(Limits { handshake, ..limits() }, None).await;
     let mut stream = TcpStream::connect(server.address).await.unwrap();
 
     stream.write_all(&[0x16, 0x03, 0x01]).await.unwrap();
 
-    assert!(closed(&mut stream).await.0 < Duration::from_secs(2));
+    closed(&mut stream).await;
 }
 
 #[tokio::test]
 async fn a_client_that_says_nothing_is_cut_off() {
-    let server = Server::start(limits(), None).await;
+    let headers = Duration::from_millis(300);
+    let server = Server::start(Limits { headers, ..limits() }, None).await;
     for protocol in ["http/1.1", "h2"] {
         let mut config = server.client();
         config.alpn_protocols = vec![protocol.as_bytes().to_vec()];
         let mut stream = server.connect(config).await.unwrap();
 
-        assert!(closed(&mut stream).await.0 < Duration::from_secs(2), "{protocol}");
+        closed(&mut stream).await;
     }
 }
 
@@ -397,7 +402,7 @@ async fn an_old_http2_connection_is_told_to_go_away() {
     // Frames: 24 bits of length, 8 bits of type, 5 bytes, then as many as the length says.
     loop {
         let mut head = [0; 9];
-        let read = timeout(Duration::from_secs(5), stream.read_exact(&mut head));
+        let read = timeout(SOON, stream.read_exact(&mut head));
         read.await.expect("no GOAWAY in time").expect("closed without GOAWAY");
         let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
         if head[3] == 7 {
@@ -442,10 +447,9 @@ async fn an_answer_that_does_not_go_on_is_cut_off() {
         let request = format!("GET /stalled HTTP/1.1\r\nhost: {NAME}\r\n\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
 
-        let (elapsed, said) = closed(&mut stream).await;
+        let said = closed(&mut stream).await;
 
         assert!(said.contains("half") && !said.ends_with("0\r\n\r\n"), "{said:?}");
-        assert!(elapsed < Duration::from_secs(3), "{elapsed:?}");
     }
 }
 
@@ -458,11 +462,12 @@ async fn a_body_may_take_as_long_as_its_handler_waits_for_the_next_piece() {
     stream.write_all(head.as_bytes()).await.unwrap();
 
     for _ in 0..10 {
-        time::sleep(Duration::from_millis(150)).await;
         stream.write_all(b"x").await.unwrap();
+        stream.flush().await.unwrap();
+        time::sleep(Duration::from_millis(150)).await;
     }
 
-    let (_, said) = closed(&mut stream).await;
+    let said = closed(&mut stream).await;
     assert!(said.starts_with("HTTP/1.1 200 ") && said.ends_with("10"), "{said:?}");
 }
 
@@ -476,19 +481,20 @@ async fn a_shutdown_does_not_wait_for_what_takes_long() {
 
     server.trigger.request();
 
-    timeout(Duration::from_secs(1), server.task).await.unwrap().unwrap().unwrap();
+    timeout(Duration::from_millis(1800), server.task).await.unwrap().unwrap().unwrap();
 }
 
 #[tokio::test]
 async fn a_client_that_dribbles_its_headers_is_cut_off() {
-    let server = Server::start(limits(), None).await;
+    let headers = Duration::from_millis(300);
+    let server = Server::start(Limits { headers, ..limits() }, None).await;
     let mut stream = server.connect(server.client()).await.unwrap();
     let begin = Instant::now();
 
     let mut dribble = "GET / HTTP/1.1\r\n".bytes().chain(std::iter::repeat(b'x'));
     while stream.write_all(&[dribble.next().unwrap()]).await.is_ok() && stream.flush().await.is_ok()
     {
-        assert!(begin.elapsed() < Duration::from_secs(5), "the server waits for ever");
+        assert!(begin.elapsed() < SOON, "the server waits for ever");
         time::sleep(Duration::from_millis(20)).await;
     }
 }
@@ -506,11 +512,10 @@ async fn a_client_that_dribbles_its_body_is_answered_408_and_cut_off() {
         }
     });
 
-    let (elapsed, said) = closed(&mut read).await;
+    let said = closed(&mut read).await;
 
     assert!(said.starts_with("HTTP/1.1 408 "), "{said:?}");
-    assert!(elapsed < Duration::from_secs(2));
-    timeout(Duration::from_secs(5), dribble).await.unwrap().unwrap();
+    timeout(SOON, dribble).await.unwrap().unwrap();
 }
 
 #[tokio::test]
@@ -541,7 +546,7 @@ async fn a_host_that_dribbles_as_much_as_it_can_is_in_nobodys_way_but_its_own() 
     time::sleep(Duration::from_millis(50)).await;
 
     let mut other = server.connect(server.client()).await.unwrap();
-    let answer = timeout(Duration::from_secs(2), ask(&mut other, "/")).await.unwrap();
+    let answer = timeout(SOON, ask(&mut other, "/")).await.unwrap();
     let mut own = server.connect_from(2, server.client()).await.unwrap();
     let waits = timeout(Duration::from_millis(200), ask(&mut own, "/")).await;
 
@@ -571,7 +576,7 @@ async fn a_host_has_an_eighth_of_the_connections() {
         server.connect_from(2, server.client()).await.unwrap(),
     ];
 
-    let third = timeout(Duration::from_secs(2), server.connect_from(2, server.client())).await;
+    let third = timeout(SOON, server.connect_from(2, server.client())).await;
     let mut other = server.connect(server.client()).await.unwrap();
 
     assert!(third.unwrap().is_err(), "a third connection of one host was accepted");
@@ -589,17 +594,17 @@ async fn a_body_has_a_limit_of_its_own_that_ends_with_it() {
     let mut half = server.connect(server.client()).await.unwrap();
     half.write_all(format!("{head}bo").as_bytes()).await.unwrap();
 
-    let (elapsed, refused) = closed(&mut half).await;
-    let (_, answered) = closed(&mut whole).await;
+    let refused = closed(&mut half).await;
+    let answered = closed(&mut whole).await;
 
     assert!(refused.starts_with("HTTP/1.1 408 "), "{refused:?}");
-    assert!(elapsed < Duration::from_secs(2), "{elapsed:?}");
     assert!(answered.starts_with("HTTP/1.1 200 ") && answered.ends_with("body"), "{answered:?}");
 }
 
 #[tokio::test]
 async fn a_shutdown_finishes_what_was_begun_and_accepts_nothing_new() {
-    let server = Server::start(limits(), None).await;
+    let limits = Limits { end: SOON, request: Duration::from_secs(10), ..limits() };
+    let server = Server::start(limits, None).await;
     let mut stream = server.connect(server.client()).await.unwrap();
     let head = format!("POST /echo HTTP/1.1\r\nhost: {NAME}\r\ncontent-length: 4\r\n\r\nbo");
     stream.write_all(head.as_bytes()).await.unwrap();
@@ -609,8 +614,8 @@ async fn a_shutdown_finishes_what_was_begun_and_accepts_nothing_new() {
     time::sleep(Duration::from_millis(50)).await;
     stream.write_all(b"dy").await.unwrap();
 
-    let (_, said) = closed(&mut stream).await;
+    let said = closed(&mut stream).await;
     assert!(said.starts_with("HTTP/1.1 200 ") && said.ends_with("body"), "{said:?}");
-    timeout(Duration::from_secs(2), server.task).await.unwrap().unwrap().unwrap();
+    timeout(SOON, server.task).await.unwrap().unwrap().unwrap();
     assert!(TcpStream::connect(server.address).await.is_err());
 }

@@ -99,7 +99,7 @@ struct UpArguments {
     #[arg(long)]
     detach: bool,
     /// Seconds to wait until the cluster is ready
-    #[arg(long, default_value_t = 120)]
+    #[arg(long, default_value_t = 300)]
     timeout: u64,
 }
 

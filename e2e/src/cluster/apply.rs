@@ -1,18 +1,18 @@
 //! Applying manifests of any kind.
 
-use std::time::Duration;
-
 use anyhow::{Context, Result, bail};
 use kube::api::{DynamicObject, GroupVersionKind, Patch, PatchParams};
 use kube::discovery::{ApiCapabilities, Scope, pinned_kind};
 use kube::{Api, core::ApiResource};
 use serde_json::Value;
 
-use super::{Cluster, wait_for};
+use super::{Cluster, rights, wait_for};
+use crate::watchword::LIMIT;
 
 impl Cluster {
     /// Server-side applies every document of a YAML text, in order, and returns what the server
-    /// made of it. A custom resource definition is waited for, so that its objects may follow.
+    /// made of it. A custom resource definition and a binding are waited for: what follows may
+    /// hang on them.
     ///
     /// # Errors
     ///
@@ -74,11 +74,15 @@ impl Cluster {
             .patch(&name, &PatchParams::apply(FIELD_MANAGER).force(), &Patch::Apply(&object))
             .await
             .with_context(|| format!("cannot apply {kind} `{name}`"))?;
-        if kind == "CustomResourceDefinition" {
-            wait_for(&format!("`{name}` to be served"), Duration::from_secs(30), async || {
-                established(&api.get(&name).await?)
-            })
-            .await?;
+        match kind.as_str() {
+            "CustomResourceDefinition" => {
+                wait_for(&format!("`{name}` to be served"), LIMIT, async || {
+                    established(&api.get(&name).await?)
+                })
+                .await?;
+            }
+            "ClusterRoleBinding" | "RoleBinding" => rights::take_effect(self, &applied).await?,
+            _ => {}
         }
         Ok(applied)
     }

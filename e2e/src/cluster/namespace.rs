@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 use std::{env, process};
 
 use anyhow::{Context, Result};
@@ -14,6 +14,7 @@ use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
 
 use super::{Cluster, wait_for};
+use crate::watchword::LIMIT;
 
 /// A namespace that a story has for itself.
 #[derive(Clone, Debug)]
@@ -66,10 +67,8 @@ impl Cluster {
         let namespace = Namespace { cluster: self.clone(), name: name.to_owned() };
         // A pod made before is refused.
         let accounts: Api<ServiceAccount> = namespace.api();
-        wait_for("the default service account", Duration::from_secs(30), async || {
-            accounts.get("default").await
-        })
-        .await?;
+        wait_for("the default service account", LIMIT, async || accounts.get("default").await)
+            .await?;
         Ok(namespace)
     }
 

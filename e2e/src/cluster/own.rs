@@ -7,7 +7,6 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{self, Command};
-use std::time::Duration;
 use std::{env, thread};
 
 use anyhow::{Context, Result, bail};
@@ -19,6 +18,7 @@ use crate::cache::Cache;
 use crate::images::{self, WatchwordPrograms};
 use crate::node::{self, Layout, UpOptions};
 use crate::progress::Progress;
+use crate::watchword::LIMIT;
 
 /// Runs one story on a cluster of its own, on which the overlay `overlay` is installed: a folder,
 /// seen from the root of the repository. `story_name` becomes part of the cluster's name.
@@ -81,8 +81,7 @@ where
     let progress = Progress::new();
     // Before the node, so that it is dropped after it.
     let _folder = Folder { layout: &layout, progress: &progress };
-    let options =
-        UpOptions { audit, detach: false, program: launcher()?, timeout: Duration::from_secs(180) };
+    let options = UpOptions { audit, detach: false, program: launcher()?, timeout: LIMIT };
     let node = node::up_owned(&cache, &layout, &options, &progress)?;
     let archive = images::build_watchword(&cache, &programs(&cache))?;
     node::load_images(node.record(), &[archive])?;

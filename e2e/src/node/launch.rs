@@ -219,7 +219,7 @@ fn make_known(record: &Record, image: &str) -> Result<()> {
 }
 
 fn wait_for_containerd(record: &Record) -> Result<()> {
-    let deadline = Instant::now() + Duration::from_secs(30);
+    let deadline = Instant::now() + Duration::from_secs(120);
     loop {
         let output = network::inside(record, &record.ctr)
             .args(["--connect-timeout=2s", "version"])

@@ -31,10 +31,10 @@ fn the_log_says_who_did_what_and_shows_every_edit() {
         let path = namespace.secret("db");
         cluster.create_secret(&path, "one").await?;
         cluster.update_secret(&path, "two").await?;
-        let web = with_variable(task("web", "exec sleep 600"), "DB", &path);
+        let web = with_variable(task("web", "echo \"<$DB>\"; exec sleep 600"), "DB", &path);
         namespace.define("web", &json!({"tasks": [web]})).await?;
-        namespace.in_state("web", "TASK_RUNNING").await?;
         let pod = namespace.running_pod("web").await?;
+        namespace.says(&pod, None, "<two>\n").await?;
         let uid = namespace.api::<Pod>().get(&pod).await?.uid().context("no uid")?;
         namespace.account("nosy").await?;
         let token = namespace.token(cluster.client(), "nosy", None, None).await?;
@@ -201,7 +201,10 @@ fn a_record_that_is_put_back_is_found_by_comparing_store_and_log() {
         cluster.create_secret("shop/gone", "one").await?;
         cluster.create_secret("shop/untouched", "one").await?;
         let first = replica(&cluster).await?;
-        let lines = audit_lines(&logs(&cluster, &first).await?);
+        let lines = log_with(&cluster, &first, "the last secret's line", |line| {
+            line["path"] == "shop/untouched" && line["decision"] == "allowed"
+        })
+        .await?;
         let object = |path: &str| {
             let line = lines.iter().find(|line| line["path"] == *path);
             line.and_then(|line| line["object"].as_str()).unwrap_or_default().to_owned()
@@ -276,14 +279,14 @@ fn a_record_that_is_put_back_is_found_by_comparing_store_and_log() {
         // Sealing is written down, and signs what stands there before the key goes.
         let sealed = cluster.watchword(&["store", "seal"], b"").await?;
         assert!(sealed.status.success(), "{}", text(&sealed));
-        let lines = audit_lines(&logs(&cluster, &second).await?);
+        // The replica may see its own word before it has answered, and writes that down too.
+        let is_seal = |line: &Value| line["event"] == "seal" && line["decision"] == "allowed";
+        let of_user = |line: &Value| line["subject"]["user"]["name"].is_string();
+        let of_seal = |line: &Value| is_seal(line) && of_user(line);
+        let lines = log_with(&cluster, &second, "the seal's line", of_seal).await?;
         let events: Vec<&str> = lines.iter().filter_map(|line| line["event"].as_str()).collect();
         assert!(events.contains(&"unseal"), "{events:?}");
-        // The replica may see its own word before it has answered, and writes that down too.
-        let is_seal = |line: &&Value| line["event"] == "seal" && line["decision"] == "allowed";
-        let of_user = |line: &Value| line["subject"]["user"]["name"].is_string();
-        assert!(lines.iter().filter(is_seal).any(of_user), "{lines:?}");
-        let at = lines.iter().position(|line| is_seal(&line)).context("no line of it")?;
+        let at = lines.iter().position(is_seal).context("no line of it")?;
         assert!(events[at..].contains(&"checkpoint"), "{events:?}");
         Ok(())
     });
@@ -319,6 +322,22 @@ async fn logs(cluster: &Cluster, pod: &str) -> Result<String> {
     let output = cluster.kubectl(&arguments).await?;
     ensure!(output.status.success(), "{}", text(&output));
     Ok(String::from_utf8(output.stdout)?)
+}
+
+/// The audit lines of a replica, as soon as one of them is this: what was answered may be on its way
+/// through the container's pipe.
+async fn log_with(
+    cluster: &Cluster,
+    replica: &str,
+    what: &str,
+    is_one: impl Fn(&Value) -> bool,
+) -> Result<Vec<Value>> {
+    wait_for(what, LIMIT, async || {
+        let lines = audit_lines(&logs(cluster, replica).await?);
+        ensure!(lines.iter().any(&is_one), "it is none of {} lines", lines.len());
+        Ok(lines)
+    })
+    .await
 }
 
 /// The log as soon as a signature stands behind the deletion of `path`.

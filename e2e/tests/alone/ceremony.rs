@@ -18,6 +18,8 @@ use watchword_e2e::{Cluster, SEALED, run_alone, wait_for};
 use watchword_store::backend::file::FileBackend;
 use watchword_store::{Collector, Config, Given, Share, Store};
 
+use crate::keeper::is_for_later;
+
 #[test]
 fn the_ritual_of_dcos_opens_the_store_with_curl_xxd_and_gpg() {
     run_alone("ritual", SEALED, async |cluster: Cluster| {
@@ -58,7 +60,11 @@ fn the_ritual_of_dcos_opens_the_store_with_curl_xxd_and_gpg() {
         store.text("PUT", "seal/default", "").await?;
         assert_eq!(store.json("GET", "seal-status/default", "").await?, sealed);
         store.text("PUT", "unseal/default", &json!({"key": share}).to_string()).await?;
-        let secret = store.json("GET", "secret/default/shop/db", "").await?;
+        // A replica that could not be told at once follows later.
+        let secret = wait_for("the secret", LIMIT, async || {
+            store.json("GET", "secret/default/shop/db", "").await
+        })
+        .await?;
         assert_eq!(secret["value"], "of the shop");
         assert_eq!(secret["description"], "what the shop is run with");
         assert_eq!(secret["labels"], json!(["shop", "db"]));
@@ -382,7 +388,14 @@ impl<'a> Curl<'a> {
         if !body.is_empty() {
             curl.args(["--data-binary", body]);
         }
-        let Output { status, stdout, stderr } = curl.output().await?;
+        let Output { status, stdout, stderr } =
+            wait_for(&format!("an answer to {method} {path}"), LIMIT, async || {
+                let output = curl.output().await?;
+                let said = String::from_utf8_lossy(&output.stdout);
+                ensure!(!is_for_later(&said), "{said}");
+                Ok(output)
+            })
+            .await?;
         let answer = String::from_utf8(stdout)?;
         ensure!(status.success(), "{method} {path}: {answer} {}", String::from_utf8_lossy(&stderr));
         Ok(answer)

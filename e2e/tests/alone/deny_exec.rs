@@ -68,9 +68,9 @@ fn deny_exec_closes_pods_with_secrets_and_leaves_others_alone() {
         ] {
             wait_for(&format!("{what} to be denied"), LIMIT, async || {
                 // What is let in has no end by itself.
-                let limited = [["--request-timeout=10s"].as_slice(), arguments].concat();
+                let limited = [["--request-timeout=30s"].as_slice(), arguments].concat();
                 let asked = closed.kubectl(&limited);
-                let asked = tokio::time::timeout(std::time::Duration::from_secs(15), asked);
+                let asked = tokio::time::timeout(std::time::Duration::from_secs(45), asked);
                 let output = asked.await.context("it is let in")??;
                 let said = String::from_utf8_lossy(&output.stderr).into_owned();
                 ensure!(!output.status.success(), "it is let in");

@@ -1,18 +1,17 @@
 //! A store whose records lie in one file of its own volume.
 
-use std::path::Path;
-use std::process::Output;
-
 use anyhow::{Context, Result, bail, ensure};
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use kube::api::ListParams;
 use serde_json::json;
 use watchword_crds::{SealedRecord, names};
+use watchword_e2e::holder::succeeded;
 use watchword_e2e::watchword::{LIMIT, task, with_variable};
 use watchword_e2e::{Cluster, SEALED, run_alone, wait_for};
 
 use crate::keeper::Keeper;
+use crate::rollout;
 
 #[test]
 fn a_store_in_a_file_keeps_what_it_has_acknowledged_when_its_process_is_killed() {
@@ -39,9 +38,7 @@ fn a_store_in_a_file_keeps_what_it_has_acknowledged_when_its_process_is_killed()
             })
             .await?;
             let got = wait_for("the store to open by itself", LIMIT, async || {
-                let got = cluster.watchword(&["secret", "get", &secret], b"").await?;
-                ensure!(got.status.success(), "{}", String::from_utf8_lossy(&got.stderr));
-                Ok(got.stdout)
+                succeeded(cluster.watchword(&["secret", "get", &secret], b"").await?)
             })
             .await?;
             assert_eq!(got, format!("value {number}").into_bytes());
@@ -63,22 +60,10 @@ fn a_store_moves_from_the_cluster_into_a_file_by_a_backup() {
         let folder = tempfile::tempdir()?;
         let backup = folder.path().join("store.backup");
         let backup = backup.to_str().context("no text")?;
-        let overlay = Path::new(env!("CARGO_MANIFEST_DIR")).join("manifests/into-file");
-        let overlay = overlay.to_str().context("no text")?;
-        let rolled = [
-            "--namespace",
-            names::NAMESPACE,
-            "rollout",
-            "status",
-            "deployment/watchword-store",
-            "--timeout=180s",
-        ];
-        said(&cluster.watchword(&["store", "seal"], b"").await?)?;
-        said(&cluster.watchword(&["store", "backup", "--file", backup], b"").await?)?;
-        let apply = ["apply", "--server-side", "--force-conflicts", "--kustomize", overlay];
-        said(&cluster.kubectl(&apply).await?)?;
-        said(&cluster.kubectl(&rolled).await?)?;
-        said(&cluster.watchword(&["store", "restore", "--file", backup], b"").await?)?;
+        succeeded(cluster.watchword(&["store", "seal"], b"").await?)?;
+        succeeded(cluster.watchword(&["store", "backup", "--file", backup], b"").await?)?;
+        rollout::apply(&cluster, "into-file").await?;
+        succeeded(cluster.watchword(&["store", "restore", "--file", backup], b"").await?)?;
 
         let share = json!({"key": keeper.share().await?});
         wait_for("the store to be unsealed", LIMIT, async || {
@@ -87,11 +72,7 @@ fn a_store_moves_from_the_cluster_into_a_file_by_a_backup() {
             Ok(())
         })
         .await?;
-        let read = async || {
-            let got = cluster.watchword(&["secret", "get", secret], b"").await?;
-            said(&got)?;
-            anyhow::Ok(got.stdout)
-        };
+        let read = async || succeeded(cluster.watchword(&["secret", "get", secret], b"").await?);
         assert_eq!(wait_for("the secret", LIMIT, &read).await?, b"value of s");
         let records: Api<SealedRecord> = Api::namespaced(cluster.client(), names::NAMESPACE);
         let before = records.list(&ListParams::default()).await?.items.len();
@@ -101,12 +82,6 @@ fn a_store_moves_from_the_cluster_into_a_file_by_a_backup() {
         assert_eq!(after, before, "what is written lies in the file");
         anyhow::Ok(())
     });
-}
-
-/// Fails with what a command said, if it failed.
-fn said(output: &Output) -> Result<()> {
-    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    Ok(())
 }
 
 /// The pod of the store, and how often its container was started again.

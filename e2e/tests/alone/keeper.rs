@@ -38,7 +38,7 @@ impl Keeper {
     /// Initialises a new store with nothing given.
     pub(crate) async fn initialize(cluster: &Cluster) -> Result<Self> {
         let keeper = Self::of(cluster).await?;
-        let answer = keeper.ceremony("init/default", &json!({})).await?;
+        let answer = keeper.ask("PUT", "init/default", &json!({})).await?;
         ensure!(answer.status == 200, "{}: {}", answer.status, answer.text());
         keeper.has_another_key(&answer.json())?;
         Ok(keeper)
@@ -93,20 +93,9 @@ impl Keeper {
         self.ask_of(&self.store, method, path, body).await
     }
 
-    /// Has a ceremony done (`PUT`), once a replica runs them: after a leader's end, or while the
-    /// leader makes a pair of keys, none does.
-    pub(crate) async fn ceremony(&self, path: &str, body: &Value) -> Result<Answer> {
-        wait_for(&format!("an answer to PUT {path}"), LIMIT, async || {
-            let answer = self.ask("PUT", path, body).await?;
-            ensure!(answer.json()["code"] != "unavailable", "{}", answer.text());
-            anyhow::Ok(answer)
-        })
-        .await
-    }
-
     /// Seals the store.
     pub(crate) async fn seal(&self) -> Result<()> {
-        let sealed = self.ceremony("seal/default", &Value::Null).await?;
+        let sealed = self.ask("PUT", "seal/default", &Value::Null).await?;
         ensure!(sealed.status == 200, "{}: {}", sealed.status, sealed.text());
         Ok(())
     }
@@ -122,7 +111,8 @@ impl Keeper {
         self.ask_of(&self.outside(replica), method, path, body).await
     }
 
-    /// The answer is one that the store's own document describes, or an error.
+    /// The answer is one that the store's own document describes, or an error. As long as nobody
+    /// runs the ceremonies, as after a leader's end, the question is asked again.
     async fn ask_of(
         &self,
         store: &Https,
@@ -131,7 +121,12 @@ impl Keeper {
         body: &Value,
     ) -> Result<Answer> {
         let path = format!("/secrets/v1/{path}");
-        let answer = store.ask(method, &path, Some(&self.token), body).await?;
+        let answer = wait_for(&format!("an answer to {method} {path}"), LIMIT, async || {
+            let answer = store.ask(method, &path, Some(&self.token), body).await?;
+            ensure!(!is_for_later(&answer.text()), "{}", answer.text());
+            anyhow::Ok(answer)
+        })
+        .await?;
         if let Some(operation) = self.document.operation_at(method, &path) {
             let judged = self.document.judge(operation, method, &answer);
             judged
@@ -275,6 +270,13 @@ impl Keeper {
         let stores = ListParams::default().labels("app.kubernetes.io/component=store");
         Ok(pods.list(&stores).await?.items)
     }
+}
+
+/// Whether an answer says that a ceremony was not begun, for a reason that passes by itself: the
+/// replica that leads is missing, is another by now, or makes an OpenPGP pair.
+pub(crate) fn is_for_later(answer: &str) -> bool {
+    answer.contains(r#""code":"unavailable""#)
+        && (answer.contains("ceremonies") || answer.contains("is being made"))
 }
 
 fn ready(pod: &Pod) -> Option<Replica> {

@@ -15,6 +15,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use watchword_e2e::cache::Cache;
 use watchword_e2e::node::{self, Layout, Record, UpOptions};
 use watchword_e2e::progress::Progress;
+use watchword_e2e::watchword::LIMIT;
 use watchword_e2e::{images, skip};
 
 #[test]
@@ -93,7 +94,7 @@ fn a_cluster_that_a_test_holds_ends_with_the_value() {
         audit: true,
         detach: false,
         program: env!("CARGO_BIN_EXE_local-cluster").into(),
-        timeout: Duration::from_secs(120),
+        timeout: LIMIT,
     };
 
     let node = node::up_owned(&cache, &layout, &options, &Progress::new()).unwrap();
@@ -170,9 +171,9 @@ fn processes_below(group: &str) -> String {
 }
 
 fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + LIMIT;
     while !condition() {
-        assert!(Instant::now() < deadline, "waited 20 s until {what}");
+        assert!(Instant::now() < deadline, "waited {LIMIT:?} until {what}");
         thread::sleep(Duration::from_millis(50));
     }
 }

@@ -6,6 +6,7 @@ mod deny_exec;
 mod file;
 mod keeper;
 mod local_cluster;
+mod rollout;
 mod seal;
 mod zookeeper;
 

@@ -3,7 +3,6 @@
 mod server;
 
 use std::cell::{Cell, RefCell};
-use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use futures::future::join_all;
@@ -13,10 +12,12 @@ use kube::Api;
 use kube::api::{DeleteParams, ListParams, LogParams, Patch, PatchParams};
 use serde_json::{Value, json};
 use watchword_crds::{SealedRecord, SecretStore, names};
+use watchword_e2e::holder::succeeded;
 use watchword_e2e::watchword::{LIMIT, task, with_variable};
 use watchword_e2e::{Cluster, Namespace, SEALED, run_alone, wait_for};
 
 use crate::keeper::Keeper;
+use crate::rollout;
 use server::ZooKeeper;
 
 #[test]
@@ -49,11 +50,7 @@ async fn a_file_is_refused_to_two_replicas(cluster: &Cluster) -> Result<()> {
 
 /// Two stores that run on the cluster, where nothing is, begin in the ZooKeeper that they are shown.
 async fn a_store_without_records_follows_its_settings(cluster: &Cluster) -> Result<Keeper> {
-    let overlay = Path::new(env!("CARGO_MANIFEST_DIR")).join("manifests/zookeeper");
-    let overlay = overlay.to_str().context("a path of text")?;
-    kubectl(cluster, &["apply", "--server-side", "--force-conflicts", "--kustomize", overlay])
-        .await?;
-    rolled_out(cluster).await?;
+    rollout::apply(cluster, "zookeeper").await?;
     in_use(cluster, "True", FIRST).await?;
     let keeper = Keeper::initialize(cluster).await?;
     keeper.unseal_at(&keeper.replicas().await?[0]).await?;
@@ -73,12 +70,7 @@ async fn a_pod_gets_it(namespace: &Namespace, secret: &str) -> Result<()> {
     namespace.define("web", &json!({"tasks": [web]})).await?;
     namespace.in_state("web", "TASK_RUNNING").await?;
     let pod = namespace.running_pod("web").await?;
-    wait_for("the application's own line", LIMIT, async || {
-        let log = namespace.logs(&pod, None).await?;
-        ensure!(log.ends_with("<value of s>\n"), "{log:?}");
-        Ok(())
-    })
-    .await
+    namespace.says(&pod, None, "<value of s>\n").await
 }
 
 /// Writes go on while a replica is killed, while the server crashes and while it stands still for
@@ -185,10 +177,10 @@ async fn it_moves_to_the_cluster(
 
     keeper.seal().await?;
     set_backend(cluster, &json!({"kubernetes": {}, "movedFrom": FIRST})).await?;
-    roll(cluster).await?;
+    rollout::restart(cluster).await?;
     in_use(cluster, "True", "kubernetes:").await?;
     keeper.all_are(true).await?;
-    let new = keeper.ceremony("init/default", &json!({})).await?;
+    let new = keeper.ask("PUT", "init/default", &json!({})).await?;
     assert_eq!(new.status, 409, "a new store in the place of the old one: {}", new.text());
     migrate(cluster, FIRST, "kubernetes").await?;
 
@@ -208,7 +200,7 @@ async fn it_moves_back(
     migrate(cluster, "kubernetes", SECOND).await?;
     set_backend(cluster, &json!({"zookeeper": {"address": SECOND}, "movedFrom": "kubernetes"}))
         .await?;
-    roll(cluster).await?;
+    rollout::restart(cluster).await?;
     in_use(cluster, "True", SECOND).await?;
     assert_eq!(written_down(cluster).await?, SECOND);
 
@@ -242,8 +234,7 @@ async fn migrate(cluster: &Cluster, from: &str, to: &str) -> Result<()> {
     let digest = digest.to_str().context("a path of text")?;
     let migrate =
         ["store", "migrate", "--from", from, "--to", to, "--zookeeper-digest-file", digest];
-    let migrated = cluster.watchword(&migrate, b"").await?;
-    ensure!(migrated.status.success(), "{}", String::from_utf8_lossy(&migrated.stderr));
+    succeeded(cluster.watchword(&migrate, b"").await?)?;
     Ok(())
 }
 
@@ -296,25 +287,6 @@ async fn one_waits_and_says(cluster: &Cluster, stays: &str, text: &str) -> Resul
     })
     .await
 }
-
-async fn roll(cluster: &Cluster) -> Result<()> {
-    kubectl(cluster, &["--namespace", names::NAMESPACE, "rollout", "restart", STORE]).await?;
-    rolled_out(cluster).await
-}
-
-async fn rolled_out(cluster: &Cluster) -> Result<()> {
-    let namespace = ["--namespace", names::NAMESPACE];
-    let status = ["rollout", "status", STORE, "--timeout=180s"];
-    kubectl(cluster, &[&namespace[..], &status].concat()).await
-}
-
-async fn kubectl(cluster: &Cluster, arguments: &[&str]) -> Result<()> {
-    let output = cluster.kubectl(arguments).await?;
-    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    Ok(())
-}
-
-const STORE: &str = "deployment/watchword-store";
 
 const FIRST: &str = "zookeeper://10.99.0.1:2181/watchword?jute.maxbuffer=2097152";
 const SECOND: &str = "zookeeper://10.99.0.1:2181/second?jute.maxbuffer=2097152";

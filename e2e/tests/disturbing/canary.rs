@@ -110,7 +110,10 @@ async fn deliver_and_search(namespace: &Namespace, node: &LocalNode) -> Result<(
     .await?;
     assert!(found.is_empty(), "a secret is found in {found:#?}");
 
-    let found = search(cluster, node, &forms(&control), Places::All).await?;
+    let found = wait_for("the search to be undisturbed", LIMIT, async || {
+        search(cluster, node, &forms(&control), Places::All).await
+    })
+    .await?;
     for place in
         ["etcd /registry/pods/", "object Pod ", "log of ", "arguments of ", "file ", "/etcd/"]
     {

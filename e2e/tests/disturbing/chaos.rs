@@ -57,7 +57,7 @@ fn without_the_webhook_no_pod_starts_uninjected_and_afterwards_all_come_up_by_th
                     let pods = namespace.pods_ready(selector, count, LIMIT).await?;
                     assert!(pods.iter().all(is_ours), "a pod without the agent: {selector}");
                     for pod in pods {
-                        prints(&namespace, &pod.name_any(), "<value of s>\n").await?;
+                        namespace.says(&pod.name_any(), None, "<value of s>\n").await?;
                     }
                 }
                 Ok(())
@@ -226,17 +226,18 @@ fn without_the_store_running_pods_stay_and_new_ones_wait_and_say_why() {
                 let late = namespace.running_pod("late").await?;
                 let log = namespace.logs(&late, None).await?;
                 assert!(log.contains("waiting for the secrets of container `late`"), "{log:?}");
-                assert_eq!(said(&log), "", "the application has begun");
+                let output = namespace.output(&late, None).await?;
+                assert_eq!(output, "", "the application has begun");
                 let after = namespace.api::<Pod>().get(&early).await?;
                 assert_eq!(restarts(&after), 0, "a healthy container was restarted");
                 assert_eq!(ready_since(&after)?, ready_since(&before)?, "it was not always ready");
 
                 store.scale(1).await?;
                 namespace.in_state("late", "TASK_RUNNING").await?;
-                prints(&namespace, &late, "<value of s>\n").await?;
+                namespace.says(&late, None, "<value of s>\n").await?;
                 assert_eq!(restarts(&namespace.api::<Pod>().get(&late).await?), 0, "it waited");
                 namespace.in_state("late-file", "TASK_RUNNING").await?;
-                prints(&namespace, &file, "value of s\n").await?;
+                namespace.says(&file, None, "value of s\n").await?;
                 Ok(())
             })
             .await
@@ -308,7 +309,7 @@ fn of_two_stores_one_may_be_killed_and_its_successor_unseals_by_itself() {
                 let pods =
                     namespace.pods_ready("watchword.dev/task-definition=web", 4, LIMIT).await?;
                 for pod in pods {
-                    prints(&namespace, &pod.name_any(), "<value of s>\n").await?;
+                    namespace.says(&pod.name_any(), None, "<value of s>\n").await?;
                     let pod = namespace.api::<Pod>().get(&pod.name_any()).await?;
                     assert_eq!(restarts(&pod), 0, "the agent asks again, and is not started again");
                 }
@@ -450,20 +451,6 @@ async fn labelled(namespace: &Namespace) -> Result<Vec<Pod>> {
 fn is_ours(pod: &Pod) -> bool {
     let command = pod.spec.iter().flat_map(|spec| spec.containers[0].command.iter().flatten());
     command.into_iter().next().is_some_and(|program| program == "/watchword/agent")
-}
-
-/// Waits until an application has printed exactly this.
-async fn prints(namespace: &Namespace, pod: &str, expected: &str) -> Result<()> {
-    wait_for(&format!("`{pod}` to print {expected:?}"), LIMIT, async || {
-        let log = namespace.logs(pod, None).await?;
-        if said(&log) == expected { Ok(()) } else { bail!("{log:?}") }
-    })
-    .await
-}
-
-/// A log without what the agent said while it waited.
-fn said(log: &str) -> String {
-    log.split_inclusive('\n').filter(|line| !line.starts_with("watchword-agent: ")).collect()
 }
 
 /// Waits until status and Events of a definition tell that its pods wait for the store.

@@ -3,7 +3,7 @@
 //!
 //! The stories change the webhook's settings and put them back.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Value, json};
 use watchword_crds::names;
@@ -92,11 +92,7 @@ async fn output(namespace: &Namespace, definition: &str, expected: &str) -> Resu
     let labels = format!("{}={definition}", names::TASK_DEFINITION_LABEL);
     let pod: Pod = namespace.pod_with(&labels, "Running").await?;
     let name = pod.metadata.name.clone().context("a pod without a name")?;
-    wait_for(&format!("the output of `{definition}`"), LIMIT, async || {
-        let log = namespace.logs(&name, None).await?;
-        if log == expected { Ok(()) } else { bail!("{log:?}") }
-    })
-    .await?;
+    namespace.says(&name, None, expected).await?;
     serde_json::to_value(pod).context("a pod is JSON")
 }
 

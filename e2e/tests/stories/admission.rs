@@ -7,7 +7,7 @@ use kube::ResourceExt;
 use kube::api::{ObjectMeta, PostParams};
 use serde_json::{Value, json};
 use watchword_crds::TaskDefinition;
-use watchword_e2e::watchword::{LIMIT, task, with_file, with_plain, with_variable};
+use watchword_e2e::watchword::{LIMIT, answered, task, with_file, with_plain, with_variable};
 use watchword_e2e::{Cluster, Namespace, images, run};
 
 #[test]
@@ -379,10 +379,13 @@ async fn refusal(namespace: &Namespace, name: &str, spec: &Value) -> anyhow::Res
         "/apis/watchword.dev/v1alpha1/namespaces/{}/taskdefinitions?dryRun=All",
         namespace.name()
     );
-    let request = http::Request::post(path)
-        .header("Content-Type", "application/json")
-        .body(definition.to_string().into_bytes())?;
-    let answer = client.request::<TaskDefinition>(request).await;
+    let ask = async || {
+        let request = http::Request::post(&path)
+            .header("Content-Type", "application/json")
+            .body(definition.to_string().into_bytes())?;
+        Ok(client.request::<TaskDefinition>(request).await?)
+    };
+    let answer = answered(ask).await?;
     Ok(answer.err().map(|error| error.to_string()).unwrap_or_default())
 }
 

@@ -279,9 +279,13 @@ impl Adopts for Namespace {
     }
 
     async fn refused(&self, pod: &Value) -> Result<String> {
-        let created = create(self, pod, "--dry-run=server").await?;
-        ensure!(!created.status.success(), "the pod was admitted");
-        Ok(String::from_utf8_lossy(&created.stderr).into_owned())
+        // The webhook may know of a definition a moment later than the controller.
+        wait_for("a pod to be refused", LIMIT, async || {
+            let created = create(self, pod, "--dry-run=server").await?;
+            ensure!(!created.status.success(), "the pod was admitted");
+            Ok(String::from_utf8_lossy(&created.stderr).into_owned())
+        })
+        .await
     }
 
     async fn says_when_started(&self, pod: &str, text: &str) -> Result<()> {

@@ -82,7 +82,7 @@ async fn look(namespace: &Namespace, pod: &str, container: &str) -> Result<Vec<V
 /// What a container has printed before the line `seen`.
 async fn seen(namespace: &Namespace, pod: &str, container: &str) -> Result<String> {
     wait_for(&format!("`{container}` to have seen all"), LIMIT, async || {
-        let log = namespace.logs(pod, Some(container)).await?;
+        let log = namespace.output(pod, Some(container)).await?;
         log.strip_suffix("seen\n").map(str::to_owned).with_context(|| log.clone())
     })
     .await

@@ -137,7 +137,7 @@ fn of_two_tasks_in_a_pod_only_the_one_that_asks_has_anything_of_the_secret() {
         let name = namespace.running_pod("web").await?;
         namespace.says(&name, Some("asks"), "<s3cret-value> <s3cret-value>\n").await?;
         let seen = wait_for("all that the other sees", LIMIT, async || {
-            let log = namespace.logs(&name, Some("other")).await?;
+            let log = namespace.output(&name, Some("other")).await?;
             anyhow::ensure!(log.ends_with("seen\n"), "{log}");
             Ok(log)
         })
@@ -206,7 +206,7 @@ fn values_arrive_byte_for_byte_up_to_the_limits_of_variables_and_files() {
             .map(|(name, value)| (*name, format!("{}  -", digest(value))))
             .collect();
         let seen = wait_for("a line for each value", LIMIT, async || {
-            let log = namespace.logs(&pod, None).await?;
+            let log = namespace.output(&pod, None).await?;
             let lines: Vec<String> = log.lines().map(str::to_owned).collect();
             anyhow::ensure!(lines.len() == expected.len(), "{log}");
             Ok(lines)
@@ -385,10 +385,11 @@ const OPEN: &str = "in-the-open";
 fn legacy_deployment() -> Value {
     let shell = |script: &str| json!(["sh", "-c", script]);
     let say = |what: &str| json!({"exec": {"command": shell(&format!("echo \"{what} <$DB>\" >/proc/1/fd/1"))}});
+    let stays = |script: &str| format!("trap 'exit 0' TERM; {script}; sleep 600 & wait");
     let container = |name: &str, script: &str| json!({"name": name, "image": BUSYBOX, "command": shell(script)});
-    let mut proxy = container("proxy", "echo \"<$DB>\"; exec sleep 600");
+    let mut proxy = container("proxy", &stays("echo \"<$DB>\""));
     proxy["restartPolicy"] = json!("Always");
-    let mut app = container("app", "echo \"app <$DB>\"; exec sleep 600");
+    let mut app = container("app", &stays("echo \"app <$DB>\""));
     app["env"] = json!([{"name": "DB", "value": "plain"}]);
     app["lifecycle"] = json!({"postStart": say("postStart"), "preStop": say("preStop")});
     app["readinessProbe"] = json!({
@@ -406,7 +407,8 @@ fn legacy_deployment() -> Value {
                 "metadata": {"labels": {"app": "legacy", "watchword.dev/inject": "true"}},
                 "spec": {
                     "serviceAccountName": "legacy",
-                    "terminationGracePeriodSeconds": 3,
+                    // The hook before the end is a part of it.
+                    "terminationGracePeriodSeconds": 60,
                     "initContainers": [container("prepare", "echo \"<$DB>\""), proxy],
                     "containers": [app],
                 },

@@ -80,7 +80,7 @@ fn a_task_that_runs_once_becomes_a_job_that_finishes() {
         let job: Job = namespace.api().get("migrate").await?;
         assert_eq!(job.status.and_then(|status| status.succeeded), Some(1));
         let pod = namespace.pod_with("watchword.dev/task-definition=migrate", "Succeeded").await?;
-        assert_eq!(namespace.logs(&pod.name_any(), None).await?, "<s3cret-value>\n");
+        namespace.says(&pod.name_any(), None, "<s3cret-value>\n").await?;
         let available = namespace.condition("migrate", "Available", "True").await?;
         assert_eq!(available["reason"], "Finished");
         anyhow::Ok(())
@@ -100,7 +100,7 @@ fn a_schedule_becomes_a_cron_job_whose_runs_have_the_secret() {
 
         // The next minute is the soonest that there is.
         let pod = namespace.pod_with("watchword.dev/task-definition=report", "Succeeded").await?;
-        assert_eq!(namespace.logs(&pod.name_any(), None).await?, "<s3cret-value>\n");
+        namespace.says(&pod.name_any(), None, "<s3cret-value>\n").await?;
         let cron_job: CronJob = namespace.api().get("report").await?;
         assert_eq!(controller_of(&cron_job)?, ("TaskDefinition".to_owned(), "report".to_owned()));
         namespace.in_state("report", "TASK_FINISHED").await?;
@@ -345,8 +345,9 @@ fn what_runs_as_a_service_because_nothing_was_said_becomes_a_job_by_an_ordinary_
 
         apply(json!({"tasks": tasks})).await?;
         namespace.gone::<Job>().await?;
+        wait_for("the Deployment", LIMIT, async || namespace.api::<Deployment>().get("web").await)
+            .await?;
         namespace.in_state("web", "TASK_RUNNING").await?;
-        assert_eq!(namespace.names::<Deployment>().await?, ["web"]);
         anyhow::Ok(())
     });
 }

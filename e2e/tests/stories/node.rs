@@ -1,9 +1,8 @@
 //! The node itself: pods run, memory volumes are memory, names resolve, and what the harness
 //! looks at is what is there.
 
-use std::time::Duration;
-
 use anyhow::ensure;
+use watchword_e2e::watchword::LIMIT;
 use watchword_e2e::{Cluster, images, run, skip, wait_for};
 
 #[test]
@@ -45,8 +44,12 @@ spec:
         let mounts = namespace.exec("box", None, &["cat", "/proc/mounts"]).await?.success()?;
         assert!(mounts.contains("tmpfs /memory tmpfs"), "{mounts}");
         let name = format!("greeting.{}.svc.cluster.local", namespace.name());
-        let resolved = namespace.exec("box", None, &["nslookup", &name]).await?.success()?;
-        assert!(resolved.contains(&format!("Name:\t{name}")), "{resolved}");
+        wait_for("the Service to have a name", LIMIT, async || {
+            let resolved = namespace.exec("box", None, &["nslookup", &name]).await?.success()?;
+            ensure!(resolved.contains(&format!("Name:\t{name}")), "{resolved}");
+            Ok(())
+        })
+        .await?;
         let code = namespace.exec("box", None, &["sh", "-c", "echo no >&2; exit 7"]).await?;
         assert_eq!((code.stderr.as_slice(), code.code), (b"no\n".as_slice(), 7));
         anyhow::Ok(())
@@ -119,6 +122,7 @@ spec:
             ))
             .await?;
         namespace.pod_ready("box", LIMIT).await?;
+        namespace.says("box", None, &format!("{canary}\n")).await?;
 
         let entries = node.etcd(&format!("/registry/pods/{}/", namespace.name())).await?;
         assert_eq!(entries.len(), 1);
@@ -136,5 +140,3 @@ spec:
         anyhow::Ok(())
     });
 }
-
-const LIMIT: Duration = Duration::from_secs(60);

@@ -71,10 +71,11 @@ fn signals_reach_the_application_and_its_exit_codes_come_back() {
             .into_iter()
             .map(|(name, image, command)| json!({"name": name, "image": image, "command": command}))
             .collect();
-        // The finalizer keeps the pod to be looked at after its end.
-        namespace.apply(&adopted_pod(json!({
+        let spec = json!({
             "terminationGracePeriodSeconds": 20, "restartPolicy": "Never", "containers": containers,
-        }), &json!(["watchword.dev/e2e"])).to_string()).await?;
+        });
+        // The finalizer keeps the pod to be looked at after its end.
+        make_adopted_pod(&namespace, spec, &json!(["watchword.dev/e2e"])).await?;
         let pods: Api<Pod> = namespace.api();
 
         let ended = async |container: &str| -> Result<ContainerStateTerminated> {
@@ -187,32 +188,25 @@ fn an_adopted_pod_with_a_read_only_root_gets_its_secrets_in_a_restricted_namespa
         let app = with_file(with_s(&namespace, "app"), "/etc/secret", "RO", &namespace.secret("s"));
         adopt(&namespace, &[app]).await?;
 
-        namespace
-            .apply(
-                &adopted_pod(
-                    json!({
-                        "terminationGracePeriodSeconds": 1,
-                        "securityContext": {
-                            "runAsNonRoot": true, "runAsUser": 1234, "runAsGroup": 1234,
-                            "seccompProfile": {"type": "RuntimeDefault"},
-                        },
-                        "containers": [{
-                            "name": "app",
-                            "image": BUSYBOX,
-                            "command": ["sleep", "600"],
-                            "workingDir": "/tmp",
-                            "securityContext": {
-                                "allowPrivilegeEscalation": false,
-                                "capabilities": {"drop": ["ALL"]},
-                                "readOnlyRootFilesystem": true,
-                            },
-                        }],
-                    }),
-                    &json!([]),
-                )
-                .to_string(),
-            )
-            .await?;
+        let spec = json!({
+            "terminationGracePeriodSeconds": 1,
+            "securityContext": {
+                "runAsNonRoot": true, "runAsUser": 1234, "runAsGroup": 1234,
+                "seccompProfile": {"type": "RuntimeDefault"},
+            },
+            "containers": [{
+                "name": "app",
+                "image": BUSYBOX,
+                "command": ["sleep", "600"],
+                "workingDir": "/tmp",
+                "securityContext": {
+                    "allowPrivilegeEscalation": false,
+                    "capabilities": {"drop": ["ALL"]},
+                    "readOnlyRootFilesystem": true,
+                },
+            }],
+        });
+        make_adopted_pod(&namespace, spec, &json!([])).await?;
 
         namespace.pod_ready("app", LIMIT).await?;
         assert_its_own_process(&namespace, "app", b"sleep\x00600\x00", "/tmp").await?;
@@ -256,8 +250,8 @@ async fn assert_its_own_process(
 /// ready before that: the agent may still be asking.
 async fn line_of(namespace: &Namespace, pod: &str, container: &str) -> Result<String> {
     wait_for(&format!("a line of `{container}`"), LIMIT, async || {
-        let log = namespace.logs(pod, Some(container)).await?;
-        if log.ends_with('\n') { Ok(log) } else { bail!("{log:?}") }
+        let said = namespace.output(pod, Some(container)).await?;
+        if said.ends_with('\n') { Ok(said) } else { bail!("{said:?}") }
     })
     .await
 }
@@ -302,15 +296,22 @@ async fn adopt(namespace: &Namespace, tasks: &[Value]) -> Result<()> {
     namespace.condition("app", "Accepted", "True").await.map(drop)
 }
 
-fn adopted_pod(mut spec: Value, finalizers: &Value) -> Value {
+/// Makes the pod `app` for [`adopt`], once the webhook knows of the definition too.
+async fn make_adopted_pod(
+    namespace: &Namespace,
+    mut spec: Value,
+    finalizers: &Value,
+) -> Result<()> {
     spec["serviceAccountName"] = json!("app");
     let labels = json!({"app": "app", "watchword.dev/inject": "true"});
-    json!({
+    let pod = json!({
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": {"name": "app", "labels": labels, "finalizers": finalizers},
         "spec": spec,
-    })
+    });
+    let pod = pod.to_string();
+    wait_for("the pod to be let in", LIMIT, async || namespace.apply(&pod).await).await.map(drop)
 }
 
 /// What the kubelet would rewrite, if it were let: `A` and `X` are variables.

@@ -20,6 +20,7 @@ use crate::chain::Chain;
 use crate::serve::audit::{Decision, Event, decision};
 use crate::serve::authenticate::Person;
 use crate::serve::failure::Failure;
+use crate::serve::peer::PeerError;
 use crate::serve::secrets_api::explain;
 use crate::serve::{Service, authorize, report, sweep};
 
@@ -176,16 +177,22 @@ async fn carry_out(
 }
 
 /// Has the other replicas take the key and the keyring that this one holds now: who is answered that
-/// the store is open, rekeyed or rotated finds it so wherever they ask next. One that cannot be
-/// reached follows later.
-pub(super) async fn others_follow(service: &Service) {
+/// the store is open, rekeyed or rotated finds it so wherever they ask next.
+///
+/// # Errors
+///
+/// One of them has not: it follows later.
+pub(super) async fn others_follow(service: &Service) -> Result<(), PeerError> {
     let peers = &service.seal.peers;
-    let Ok(replicas) = peers.replicas().await else { return };
-    for outcome in join_all(replicas.others.iter().map(|peer| peers.look(peer))).await {
-        if let Err(error) = outcome {
+    let replicas = peers.replicas().await?;
+    let mut outcome = Ok(());
+    for looked in join_all(replicas.others.iter().map(|peer| peers.look(peer))).await {
+        if let Err(error) = looked {
             debug!(error = %Chain(&error), "a replica follows later");
+            outcome = Err(error);
         }
     }
+    outcome
 }
 
 /// The text for a share that cannot be read, as Vault has it.

@@ -81,7 +81,7 @@ pub(super) async fn rotate(service: &Service, retire: bool) -> Result<Reply, Fai
         RotateError::Sealed => Failure::new(ErrorCode::Sealed, "the store is sealed"),
         error => Failure::unavailable("cannot rotate the keyring; try again", &error),
     })?;
-    super::lead::others_follow(service).await;
+    super::lead::others_follow(service).await.ok();
     let rotating = &service.seal.leading.rotation;
     rotating.set(|progress| {
         progress.rewrap = Rewrap { running: true, ..Rewrap::default() };
@@ -168,8 +168,14 @@ async fn go_on(service: &Service) -> Result<(), Undone> {
         let retired =
             retired.map_err(|error| failed(service, Event::Retire, &error, error.record()))?;
         service.record(&about(Event::Retire, Subject::Store {}))?;
-        // Whoever hears that it is done finds no replica that still has them.
-        super::lead::others_follow(service).await;
+        // Whoever hears that it is done finds no replica that still has them. One that does not
+        // answer is asked again until its pod is gone.
+        while let Err(error) = super::lead::others_follow(service).await {
+            let text = format!("older terms are yet to be dropped: {}", Chain(&error));
+            warn!(error = text, "a rotation is not done yet");
+            rotating.set(|progress| progress.error = Some(text));
+            sleep(PAUSE).await;
+        }
         info!(?retired, "destroyed the older terms");
     }
     // Another rotation that began meanwhile has work of its own: only what was seen is done.

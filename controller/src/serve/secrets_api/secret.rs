@@ -163,9 +163,7 @@ impl Call {
             }
             Action::Delete { path, condition } => self.delete(path, *condition).await,
             Action::List { folder } => {
-                let _own = service.listers.take(Peer::host(&parts.extensions)).await;
-                // The semaphore is never closed.
-                let _of_all = service.listings.acquire().await.ok();
+                let _turn = service.listings.take(Peer::host(&parts.extensions)).await;
                 let moves = Patience::steps(&parts.extensions, STEP_LIMIT);
                 self.list(folder.as_ref(), &grant, share, moves).await
             }

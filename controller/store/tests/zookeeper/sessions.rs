@@ -17,7 +17,7 @@ use crate::server::{Options, Server};
 #[tokio::test(flavor = "multi_thread")]
 async fn an_expired_session_is_replaced_by_the_next_operation() {
     let server = Server::start(Options {
-        max_session_timeout: Duration::from_secs(1),
+        max_session_timeout: Duration::from_secs(3),
         ..Options::default()
     });
     let backend = server.backend("/watchword");

@@ -15,7 +15,8 @@ use watchword_e2e::cluster::{Answer, Https};
 use watchword_e2e::watchword::LIMIT;
 use watchword_e2e::{Cluster, LocalNode, Namespace, wait_for};
 
-use super::{audit_lines, is_ready, logs, text, verify};
+use super::{audit_lines, is_ready, log_with, logs, text, verify};
+use crate::keeper::is_for_later;
 
 /// Two replicas, each with a file of its own: who was asked has the line; neither log names a path;
 /// both verify with the key alone; and when the volume is full, nothing is given out or done.
@@ -107,11 +108,12 @@ async fn each_has_its_own_lines(
     for (replica, [ours, others]) in
         replicas.iter().zip([["create", "update"], ["update", "create"]])
     {
+        let is_done =
+            |line: &Value, event: &str| line["event"] == event && line["decision"] == "allowed";
+        log_with(cluster, &replica.name, ours, |line| is_done(line, ours)).await?;
         let log = logs(cluster, &replica.name).await?;
         let lines = audit_lines(&log);
-        let done = |event: &str| {
-            lines.iter().find(|line| line["event"] == event && line["decision"] == "allowed")
-        };
+        let done = |event: &str| lines.iter().find(|line| is_done(line, event));
         let line = done(ours).with_context(|| format!("`{}` has no {ours}", replica.name))?;
         ensure!(done(others).is_none(), "`{}` has the {others} of the other one", replica.name);
         let chain = line["chain"].as_str().unwrap_or_default();
@@ -158,10 +160,15 @@ impl Replica {
         self.store.ask(method, &path, Some(&self.token), body).await
     }
 
-    /// Asks for a ceremony.
+    /// Asks for a ceremony, until some replica runs them.
     async fn run(&self, ceremony: &str) -> Result<Answer> {
         let path = format!("/secrets/v1/{ceremony}/default");
-        self.store.ask("PUT", &path, Some(&self.token), &Value::Null).await
+        wait_for(&format!("an answer to {ceremony}"), LIMIT, async || {
+            let answer = self.store.ask("PUT", &path, Some(&self.token), &Value::Null).await?;
+            ensure!(!is_for_later(&answer.text()), "{}", answer.text());
+            Ok(answer)
+        })
+        .await
     }
 
     /// The files of its log that there are, the oldest first, as this machine sees them.

@@ -55,7 +55,7 @@ pub(crate) async fn outlives_its_leader(
     records.put_back(&tombstone).await?;
     records.remove(&saved.version.name_any()).await?;
 
-    let retire = keeper.ceremony("rotate/default", &json!({"retire": true})).await?;
+    let retire = keeper.ask("PUT", "rotate/default", &json!({"retire": true})).await?;
     assert_eq!(retire.status, 200, "{}", retire.text());
     let retired = end_of_rotation(keeper).await?;
     assert_eq!(retired["terms"].as_array().map(Vec::len), Some(1), "{retired}");

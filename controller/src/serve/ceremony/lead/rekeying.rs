@@ -95,7 +95,7 @@ pub(super) async fn give(service: &Service, text: &str, nonce: &str) -> Result<R
     })?;
     drop(gate);
     service.seal.leading.with(|term| term.rekey = None)?;
-    others_follow(service).await;
+    others_follow(service).await.ok();
     Ok(Reply::ok(&RekeyStatus {
         started: false,
         complete: true,

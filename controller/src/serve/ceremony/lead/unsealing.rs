@@ -155,7 +155,7 @@ async fn open(service: &Service, person: &Person, root_key: RootKey) -> Result<(
         return recorded;
     }
     drop(gate);
-    others_follow(service).await;
+    others_follow(service).await.ok();
     Ok(())
 }
 
