@@ -61,6 +61,7 @@ pub async fn run(args: CertificatesArgs, shared: Shared) -> Result<(), std::conv
     let lease = Lease {
         client: shared.client,
         identity: shared.identity,
+        metrics: shared.metrics,
         name: names::CERTIFICATES,
         namespace: shared.namespace,
         timing: Timing::default(),

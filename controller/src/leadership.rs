@@ -15,6 +15,11 @@ use std::{fmt, future::Future, time::Duration};
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1;
 use kube::{Api, Client, api::PostParams};
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeMetric},
+    metrics::{MetricType, gauge::ConstGauge},
+};
 use tokio::{
     sync::{oneshot, watch},
     task::JoinHandle,
@@ -22,7 +27,7 @@ use tokio::{
 };
 use tracing::{debug, info, warn};
 
-use crate::{backoff, chain::Chain, shutdown::Shutdown};
+use crate::{backoff, chain::Chain, metrics::Metrics, shutdown::Shutdown};
 
 use self::election::{Election, Proposal};
 
@@ -35,6 +40,8 @@ pub struct Lease {
     pub client: Client,
     /// This replica: unique among those that campaign, such as the pod's name.
     pub identity: String,
+    /// Where it is said whether this replica leads.
+    pub metrics: Metrics,
     /// The object's name.
     pub name: &'static str,
     /// The object's namespace.
@@ -47,6 +54,8 @@ impl Lease {
     /// Campaigns in the background until [`Campaign::resign`], or until the campaign is dropped.
     pub fn campaign(self) -> Campaign {
         let (sender, leading) = watch::channel(false);
+        let leads = Leads { leading: leading.clone(), lease: self.name };
+        self.metrics.register(|registry| registry.register_collector(Box::new(leads)));
         let (resign, resigned) = oneshot::channel();
         let task = tokio::spawn(async move {
             let api = Api::namespaced(self.client.clone(), &self.namespace);
@@ -126,6 +135,22 @@ impl Campaign {
         let _ = resign.send(());
         // It ends by itself; that it may have panicked is none of the caller's affair.
         let _ = (&mut task.0).await;
+    }
+}
+
+/// The metric that says whether this replica leads, as of when it is asked.
+#[derive(Debug)]
+struct Leads {
+    leading: watch::Receiver<bool>,
+    lease: &'static str,
+}
+
+impl Collector for Leads {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let leads = ConstGauge::new(i64::from(*self.leading.borrow()));
+        let help = "Whether this replica holds the lease: 1 or 0";
+        let mut metric = encoder.encode_descriptor("leads", help, None, MetricType::Gauge)?;
+        leads.encode(metric.encode_family(&[("lease", self.lease)])?)
     }
 }
 
@@ -254,6 +279,7 @@ mod tests {
     #[derive(Clone, Default)]
     struct Server {
         cut: Arc<AtomicBool>,
+        metrics: Metrics,
         requests: Arc<AtomicUsize>,
     }
 
@@ -297,6 +323,7 @@ mod tests {
             Lease {
                 client: Client::new(service, "watchword-system"),
                 identity: "a".to_owned(),
+                metrics: self.metrics.clone(),
                 name: "watchword-test",
                 namespace: "watchword-system".to_owned(),
                 timing: Timing::default(),
@@ -320,12 +347,18 @@ mod tests {
         let campaign = server.lease().campaign();
         let mut leading = campaign.leading();
         until(&mut leading, true).await;
+        let said = |leads| {
+            let metric = format!("watchword_leads{{lease=\"watchword-test\"}} {leads}\n");
+            server.metrics.encode().unwrap().contains(&metric)
+        };
+        assert!(said(1));
         let before = server.requests.load(Ordering::SeqCst);
 
         server.cut.store(true, Ordering::SeqCst);
         let cut = Instant::now();
         until(&mut leading, false).await;
         assert!(cut.elapsed() <= Timing::default().renew);
+        assert!(said(0));
         time::sleep(Duration::from_secs(60)).await;
         assert!(server.requests.load(Ordering::SeqCst) - before < 12);
 

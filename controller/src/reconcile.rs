@@ -66,16 +66,17 @@ pub async fn run(args: ControllerArgs, shared: Shared) -> Result<(), Infallible>
     crate::guard::watch(&shared);
     let Shared { client, identity, metrics, namespace, readiness, shutdown } = shared;
     let ControllerArgs { trust, token_file, rolls } = args;
-    let metrics = ReconcileMetrics::new(&metrics);
     let condition = readiness.condition("caches");
     let campaign = Lease {
         client: client.clone(),
         identity: identity.clone(),
+        metrics: metrics.clone(),
         name: names::CONTROLLER,
         namespace: namespace.clone(),
         timing: Timing::default(),
     }
     .campaign();
+    let metrics = ReconcileMetrics::new(&metrics);
     let mut leading = campaign.leading();
     loop {
         // Standing by is all that a second replica is to do.

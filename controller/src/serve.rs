@@ -329,6 +329,7 @@ fn lease(shared: &Shared) -> Lease {
     Lease {
         client: shared.client.clone(),
         identity: shared.identity.clone(),
+        metrics: shared.metrics.clone(),
         name: names::STORE,
         namespace: shared.namespace.clone(),
         timing: Timing::default(),
