@@ -15,11 +15,7 @@ use std::{fmt, future::Future, time::Duration};
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1;
 use kube::{Api, Client, api::PostParams};
-use prometheus_client::{
-    collector::Collector,
-    encoding::{DescriptorEncoder, EncodeMetric},
-    metrics::{MetricType, gauge::ConstGauge},
-};
+use prometheus_client::metrics::gauge::Gauge;
 use tokio::{
     sync::{oneshot, watch},
     task::JoinHandle,
@@ -54,8 +50,7 @@ impl Lease {
     /// Campaigns in the background until [`Campaign::resign`], or until the campaign is dropped.
     pub fn campaign(self) -> Campaign {
         let (sender, leading) = watch::channel(false);
-        let leads = Leads { leading: leading.clone(), lease: self.name };
-        self.metrics.register(|registry| registry.register_collector(Box::new(leads)));
+        let leads = self.metrics.leads(self.name);
         let (resign, resigned) = oneshot::channel();
         let task = tokio::spawn(async move {
             let api = Api::namespaced(self.client.clone(), &self.namespace);
@@ -63,6 +58,7 @@ impl Lease {
                 api,
                 election: Election::new(self.identity.clone(), self.timing),
                 leading: sender,
+                leads,
                 name: self.name,
             };
             tokio::select! {
@@ -138,22 +134,6 @@ impl Campaign {
     }
 }
 
-/// The metric that says whether this replica leads, as of when it is asked.
-#[derive(Debug)]
-struct Leads {
-    leading: watch::Receiver<bool>,
-    lease: &'static str,
-}
-
-impl Collector for Leads {
-    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let leads = ConstGauge::new(i64::from(*self.leading.borrow()));
-        let help = "Whether this replica holds the lease: 1 or 0";
-        let mut metric = encoder.encode_descriptor("leads", help, None, MetricType::Gauge)?;
-        leads.encode(metric.encode_family(&[("lease", self.lease)])?)
-    }
-}
-
 #[derive(Debug)]
 struct AbortOnDrop(JoinHandle<()>);
 
@@ -168,6 +148,8 @@ struct Candidate {
     api: Api<v1::Lease>,
     election: Election,
     leading: watch::Sender<bool>,
+    /// The same as a metric.
+    leads: Gauge,
     name: &'static str,
 }
 
@@ -229,6 +211,7 @@ impl Candidate {
         self.leading.send_if_modified(|leading| {
             let news = *leading != leads;
             *leading = leads;
+            self.leads.set(leads.into());
             if news && leads {
                 info!(lease = self.name, "leading");
             } else if news {
@@ -241,6 +224,7 @@ impl Candidate {
     async fn resign(mut self) {
         let lease = self.election.resignation(Instant::now(), Timestamp::now());
         self.leading.send_replace(false);
+        self.leads.set(0);
         let Some(lease) = lease else { return };
         let parameters = PostParams::default();
         let replaced = self.api.replace(self.name, &parameters, &lease);

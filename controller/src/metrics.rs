@@ -10,30 +10,48 @@ use std::{
 };
 
 use prometheus_client::{
-    encoding::text,
-    metrics::{counter::Counter, family::Family},
+    encoding::{EncodeLabelSet, text},
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
     registry::Registry,
 };
 
 /// The process' metrics; clones are the same registry. Every name begins with `watchword_`.
 #[derive(Clone)]
-pub struct Metrics(Arc<Mutex<Registry>>);
+pub struct Metrics {
+    leads: Family<LeaseLabel, Gauge>,
+    registry: Arc<Mutex<Registry>>,
+}
+
+/// What leadership is told by.
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct LeaseLabel {
+    lease: &'static str,
+}
 
 impl Metrics {
     /// A registry without metrics.
     pub fn new() -> Self {
-        Self(Arc::new(Mutex::new(Registry::with_prefix("watchword"))))
+        let mut registry = Registry::with_prefix("watchword");
+        let leads = Family::default();
+        let help = "Whether this replica holds the lease: 1 or 0";
+        registry.register("leads", help, leads.clone());
+        Self { leads, registry: Arc::new(Mutex::new(registry)) }
+    }
+
+    /// Whether this replica holds a lease: 1 or 0. Several roles of one process hold one each.
+    pub fn leads(&self, lease: &'static str) -> Gauge {
+        self.leads.get_or_create_owned(&LeaseLabel { lease })
     }
 
     /// Adds metrics: `metrics.register(|registry| registry.register("reviews", "…", counter))`.
     pub fn register<T>(&self, register: impl FnOnce(&mut Registry) -> T) -> T {
-        register(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        register(&mut self.registry.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// All metrics as OpenMetrics text.
     pub fn encode(&self) -> Result<String, fmt::Error> {
         let mut text = String::new();
-        text::encode(&mut text, &self.0.lock().unwrap_or_else(PoisonError::into_inner))?;
+        text::encode(&mut text, &self.registry.lock().unwrap_or_else(PoisonError::into_inner))?;
         Ok(text)
     }
 }

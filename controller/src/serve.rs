@@ -96,7 +96,7 @@ pub struct Service {
     stores: Cache<SecretStore>,
     /// The place of the one backup or restore that runs at a time.
     archives: Arc<Semaphore>,
-    /// Those of listings.
+    /// The turns of listings, beside those of requests.
     listings: Turns,
     grants: Grants,
     people: People,

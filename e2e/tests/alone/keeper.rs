@@ -121,12 +121,8 @@ impl Keeper {
         body: &Value,
     ) -> Result<Answer> {
         let path = format!("/secrets/v1/{path}");
-        let answer = wait_for(&format!("an answer to {method} {path}"), LIMIT, async || {
-            let answer = store.ask(method, &path, Some(&self.token), body).await?;
-            ensure!(!is_for_later(&answer.text()), "{}", answer.text());
-            anyhow::Ok(answer)
-        })
-        .await?;
+        let answer =
+            begun(async || store.ask(method, &path, Some(&self.token), body).await).await?;
         if let Some(operation) = self.document.operation_at(method, &path) {
             let judged = self.document.judge(operation, method, &answer);
             judged
@@ -272,11 +268,23 @@ impl Keeper {
     }
 }
 
-/// Whether an answer says that a ceremony was not begun, for a reason that passes by itself: the
-/// replica that leads is missing, is another by now, or makes an OpenPGP pair.
+/// Asks again as long as the answer says that a ceremony was not begun, and returns whatever else
+/// comes of it.
+pub(crate) async fn begun(ask: impl AsyncFn() -> Result<Answer>) -> Result<Answer> {
+    wait_for("a ceremony to be begun", LIMIT, async || match ask().await {
+        Ok(answer) if is_for_later(&answer.text()) => Err(answer.text()),
+        outcome => Ok(outcome),
+    })
+    .await?
+}
+
+/// Whether an answer says that a ceremony was not begun, for a reason that passes by itself: no
+/// replica leads, or the one that does makes an OpenPGP pair.
 pub(crate) fn is_for_later(answer: &str) -> bool {
     answer.contains(r#""code":"unavailable""#)
-        && (answer.contains("ceremonies") || answer.contains("is being made"))
+        && ["no replica runs the ceremonies", "an OpenPGP pair is being made"]
+            .iter()
+            .any(|reason| answer.contains(reason))
 }
 
 fn ready(pod: &Pod) -> Option<Replica> {

@@ -113,7 +113,11 @@ fn of_two_definitions_that_match_one_pod_neither_injects_it_until_one_is_gone() 
             let said = conflict["message"].as_str().unwrap_or_default();
             assert!(said.contains(&format!("`{rival}` also adopts")), "{said}");
         }
-        let denied = namespace.refused(&pod("second", "legacy")).await?;
+        // The webhook may know of the second a moment later than the controller.
+        let denied = wait_for("a pod of both to be refused", LIMIT, async || {
+            namespace.refused(&pod("second", "legacy")).await
+        })
+        .await?;
         assert!(denied.contains("both adopt this pod, so neither injects it"), "{denied}");
         assert!(denied.contains("make their selectors disjoint"), "{denied}");
 
@@ -279,13 +283,9 @@ impl Adopts for Namespace {
     }
 
     async fn refused(&self, pod: &Value) -> Result<String> {
-        // The webhook may know of a definition a moment later than the controller.
-        wait_for("a pod to be refused", LIMIT, async || {
-            let created = create(self, pod, "--dry-run=server").await?;
-            ensure!(!created.status.success(), "the pod was admitted");
-            Ok(String::from_utf8_lossy(&created.stderr).into_owned())
-        })
-        .await
+        let created = create(self, pod, "--dry-run=server").await?;
+        ensure!(!created.status.success(), "the pod was admitted");
+        Ok(String::from_utf8_lossy(&created.stderr).into_owned())
     }
 
     async fn says_when_started(&self, pod: &str, text: &str) -> Result<()> {

@@ -347,6 +347,7 @@ fn what_runs_as_a_service_because_nothing_was_said_becomes_a_job_by_an_ordinary_
         namespace.gone::<Job>().await?;
         wait_for("the Deployment", LIMIT, async || namespace.api::<Deployment>().get("web").await)
             .await?;
+        assert_eq!(namespace.names::<Deployment>().await?, ["web"]);
         namespace.in_state("web", "TASK_RUNNING").await?;
         anyhow::Ok(())
     });

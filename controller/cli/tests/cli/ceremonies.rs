@@ -315,7 +315,7 @@ fn a_rotation_is_waited_for_over_one_connection_after_another() {
     assert!(String::from_utf8_lossy(&said.stdout).ends_with("rewrapped: 7 of 7\n"), "{said:?}");
     let asked: Vec<_> = store.state().requests.iter().map(|one| one.method.clone()).collect();
     assert_eq!(asked, ["PUT", "GET", "GET", "GET", "GET"]);
-    let told = said.stderr.matches("not all is rewrapped yet: the record does not open\n");
+    let told = said.stderr.matches("not done yet: the record does not open\n");
     assert_eq!(told.count(), 1, "{said:?}");
 }
 
@@ -331,7 +331,7 @@ fn a_rotation_that_stops_fails() {
 
     assert_eq!(said.status, 1);
     assert!(
-        said.stderr.ends_with("error: older records are not all rewrapped: the back end failed\n"),
+        said.stderr.ends_with("error: the rotation is not done: the back end failed\n"),
         "{said:?}"
     );
 }

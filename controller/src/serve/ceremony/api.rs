@@ -21,7 +21,7 @@ use crate::serve::audit::{Decision, Event, decision};
 use crate::serve::authenticate::{self, Person};
 use crate::serve::authorize::{self, AdminVerb};
 use crate::serve::failure::Failure;
-use crate::serve::peer::Forwarded;
+use crate::serve::peer::{Forwarded, PeerError};
 use crate::serve::secrets_api::{discard, known_store};
 use crate::serve::{Service, detached};
 
@@ -323,12 +323,7 @@ async fn submit(service: &Arc<Service>, person: &Person, operation: Operation) -
     if service.seal.leads() {
         return lead::perform(service, person, operation).await;
     }
-    let nobody = || {
-        Failure::new(
-            ErrorCode::Unavailable,
-            "no replica runs the ceremonies at the moment; try again in some seconds",
-        )
-    };
+    let nobody = || Failure::new(ErrorCode::Unavailable, NOBODY);
     let peers = &service.seal.peers;
     let leases: Api<Lease> = Api::namespaced(service.client.clone(), peers.namespace());
     let lease = leases.get_opt(names::STORE).await.map_err(|error| {
@@ -339,10 +334,15 @@ async fn submit(service: &Arc<Service>, person: &Person, operation: Operation) -
     let replicas = replicas.map_err(|error| Failure::unavailable("cannot find it", &error))?;
     let leader = replicas.others.iter().find(|peer| peer.name == holder).ok_or_else(nobody)?;
     let reply = peers.forward(leader, &Forwarded { person: person.clone(), operation }).await;
-    reply.map(Reply::from_wire).map_err(|error| {
-        Failure::unavailable(
+    reply.map(Reply::from_wire).map_err(|error| match error {
+        // It has yet to begin, or has ceased. Nothing was done.
+        PeerError::Refused { .. } => Failure::unavailable(NOBODY, &error),
+        error => Failure::unavailable(
             "the replica that runs the ceremonies cannot be reached; try again in some seconds",
             &error,
-        )
+        ),
     })
 }
+
+/// What is said while there is nobody to do what is asked for.
+const NOBODY: &str = "no replica runs the ceremonies at the moment; try again in some seconds";

@@ -38,7 +38,7 @@ pub(in crate::serve) use self::unsealing::{SealStatus, custody};
 pub(in crate::serve) struct Leading {
     term: Mutex<Option<Term>>,
     /// Held by the ceremony that runs.
-    ceremony: tokio::sync::Mutex<()>,
+    pub(super) ceremony: tokio::sync::Mutex<()>,
     /// How a rotation goes.
     pub(super) rotation: rotation::Rotating,
 }
@@ -181,15 +181,19 @@ async fn carry_out(
 ///
 /// # Errors
 ///
-/// One of them has not: it follows later.
+/// One of them has not: it follows later. Who only answers somebody goes on without it.
 pub(super) async fn others_follow(service: &Service) -> Result<(), PeerError> {
     let peers = &service.seal.peers;
     let replicas = peers.replicas().await?;
     let mut outcome = Ok(());
     for looked in join_all(replicas.others.iter().map(|peer| peers.look(peer))).await {
-        if let Err(error) = looked {
-            debug!(error = %Chain(&error), "a replica follows later");
-            outcome = Err(error);
+        match looked {
+            // What is about to start comes by the keyring of now.
+            Ok(_) | Err(PeerError::Starting(_)) => {}
+            Err(error) => {
+                debug!(error = %Chain(&error), "a replica follows later");
+                outcome = Err(error);
+            }
         }
     }
     outcome

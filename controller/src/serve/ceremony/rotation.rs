@@ -94,8 +94,7 @@ pub(super) async fn rotate(service: &Service, retire: bool) -> Result<Reply, Fai
 /// `GET /secrets/v1/rotate/default`
 pub(super) async fn status(service: &Service) -> Result<Reply, Failure> {
     service.demand_key().await?;
-    let terms = service.store.terms().unwrap_or_default();
-    let term = terms.last().map_or(0, |term| term.term);
+    let (term, terms) = (newest_term(service), service.store.terms().unwrap_or_default());
     let Progress { mut rewrap, error } = service.seal.leading.rotation.get();
     // A new leader may not have begun yet.
     rewrap.running |= service.seal_state().await?.rotation.is_some();
@@ -105,6 +104,8 @@ pub(super) async fn status(service: &Service) -> Result<Reply, Failure> {
 /// Goes on with what is recorded, as long as this replica leads.
 pub(super) async fn keep(service: &Service) {
     let rotating = &service.seal.leading.rotation;
+    // What was seen by whoever led before is over, if it was this replica too.
+    rotating.set(|progress| *progress = Progress::default());
     let mut stopped_by_a_record = 0;
     loop {
         // Interrupted where it waits: what is done is done, and the rest is done by who leads next.
@@ -154,6 +155,7 @@ async fn go_on(service: &Service) -> Result<(), Undone> {
     let recorded = service.seal_state().await?.rotation;
     let Some(Rotation { retire }) = recorded else { return Ok(()) };
     let rotating = &service.seal.leading.rotation;
+    let newest = newest_term(service);
     let rewrapped = service.store.rewrap(|so_far| {
         rotating.set(|progress| {
             progress.rewrap = Rewrap { running: true, done: so_far.done, total: so_far.total };
@@ -178,20 +180,23 @@ async fn go_on(service: &Service) -> Result<(), Undone> {
         }
         info!(?retired, "destroyed the older terms");
     }
-    // Another rotation that began meanwhile has work of its own: only what was seen is done.
-    let done = Some(Rotation { retire });
-    service
-        .change_seal_state(|state| {
-            if state.rotation == done {
-                state.rotation = None;
-            }
-        })
-        .await?;
+    // Another one holds this from its record to its term; its records are yet to be rewrapped.
+    let _alone = service.seal.leading.ceremony.lock().await;
+    if newest_term(service) != newest {
+        return Ok(());
+    }
+    service.change_seal_state(|state| state.rotation = None).await?;
     rotating.set(|progress| {
         progress.rewrap = Rewrap { running: false, done: rewrapped.done, total: rewrapped.total };
         progress.error = None;
     });
     Ok(())
+}
+
+/// The term that new records are written under; 0 while sealed.
+fn newest_term(service: &Service) -> u32 {
+    let terms = service.store.terms().unwrap_or_default();
+    terms.last().map_or(0, |term| term.term)
 }
 
 fn failed(

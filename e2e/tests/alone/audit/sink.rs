@@ -16,7 +16,7 @@ use watchword_e2e::watchword::LIMIT;
 use watchword_e2e::{Cluster, LocalNode, Namespace, wait_for};
 
 use super::{audit_lines, is_ready, log_with, logs, text, verify};
-use crate::keeper::is_for_later;
+use crate::keeper::begun;
 
 /// Two replicas, each with a file of its own: who was asked has the line; neither log names a path;
 /// both verify with the key alone; and when the volume is full, nothing is given out or done.
@@ -163,12 +163,7 @@ impl Replica {
     /// Asks for a ceremony, until some replica runs them.
     async fn run(&self, ceremony: &str) -> Result<Answer> {
         let path = format!("/secrets/v1/{ceremony}/default");
-        wait_for(&format!("an answer to {ceremony}"), LIMIT, async || {
-            let answer = self.store.ask("PUT", &path, Some(&self.token), &Value::Null).await?;
-            ensure!(!is_for_later(&answer.text()), "{}", answer.text());
-            Ok(answer)
-        })
-        .await
+        begun(async || self.store.ask("PUT", &path, Some(&self.token), &Value::Null).await).await
     }
 
     /// The files of its log that there are, the oldest first, as this machine sees them.

@@ -8,7 +8,7 @@ use futures::future::join_all;
 use serde_json::{Value, json};
 use watchword_e2e::cluster::{Answer, Https};
 use watchword_e2e::watchword::LIMIT;
-use watchword_e2e::{Cluster, wait_for};
+use watchword_e2e::{Cluster, Namespace, wait_for};
 
 use crate::keeper::Keeper;
 
@@ -36,7 +36,7 @@ pub(crate) async fn are_each_ones_own(cluster: &Cluster, keeper: &Keeper) -> Res
     })
     .await?;
 
-    whoever_is_known_is_not_held_up_by_strangers(&here, modest).await?;
+    whoever_is_known_is_not_held_up_by_strangers(&namespace, &here).await?;
     assert_eq!(get(&there, "nobody's").await?.status, 401);
     // The same strangers pose as containers and as the controller: they wait there too.
     for path in ["/v1/resolve", "/v1/check"] {
@@ -66,7 +66,10 @@ pub(crate) async fn are_each_ones_own(cluster: &Cluster, keeper: &Keeper) -> Res
 }
 
 /// Strangers come from this user's own address; the store knows the user for ten seconds.
-async fn whoever_is_known_is_not_held_up_by_strangers(store: &Https, user: &str) -> Result<()> {
+async fn whoever_is_known_is_not_held_up_by_strangers(
+    namespace: &Namespace,
+    store: &Https,
+) -> Result<()> {
     let strangers = async |round: usize| {
         let stranger = async |number| get(store, &format!("nobody's-{round}-{number}")).await;
         until_told_to_wait(401, stranger).await
@@ -74,6 +77,11 @@ async fn whoever_is_known_is_not_held_up_by_strangers(store: &Https, user: &str)
     // From then on some are enough: ten a second are let in again.
     strangers(0).await?;
     for round in 1..=ROUNDS {
+        // One that nobody knows yet.
+        let user = format!("known-{round}");
+        namespace.account(&user).await?;
+        let client = namespace.cluster().client();
+        let user = &namespace.token(client, &user, None, None).await?;
         let since = wait_for("the user to be known", LIMIT, async || {
             let since = Instant::now();
             let before = get(store, user).await?;

@@ -55,8 +55,7 @@ pub(crate) async fn outlives_its_leader(
     records.put_back(&tombstone).await?;
     records.remove(&saved.version.name_any()).await?;
 
-    let retire = keeper.ask("PUT", "rotate/default", &json!({"retire": true})).await?;
-    assert_eq!(retire.status, 200, "{}", retire.text());
+    a_replica_that_does_not_answer_is_waited_for(cluster, keeper, [&leader, &follower]).await?;
     let retired = end_of_rotation(keeper).await?;
     assert_eq!(retired["terms"].as_array().map(Vec::len), Some(1), "{retired}");
     let tombstone = current_head(&records, &saved).await?;
@@ -82,6 +81,33 @@ pub(crate) async fn outlives_its_leader(
     }
     records.put_back(&tombstone).await?;
     records.remove(&saved.version.name_any()).await
+}
+
+/// Older terms are not called gone while somebody may hold them.
+async fn a_replica_that_does_not_answer_is_waited_for(
+    cluster: &Cluster,
+    keeper: &Keeper,
+    [leader, follower]: [&Replica; 2],
+) -> Result<()> {
+    let node = cluster.local().context("a local cluster")?;
+    node.signal(&follower.name, "/watchword-controller", "STOP")?;
+    let waits = async {
+        let path = "rotate/default";
+        let retire = keeper.ask_at(leader, "PUT", path, &json!({"retire": true})).await?;
+        ensure!(retire.status == 200, "{}", retire.text());
+        wait_for("it to be said who is missing", LIMIT, async || {
+            let status = keeper.ask_at(leader, "GET", path, &Value::Null).await?.json();
+            let error = status["error"].as_str().unwrap_or_default();
+            ensure!(error.contains("older terms are yet to be dropped"), "{status}");
+            ensure!(error.contains(&follower.name), "{status}");
+            ensure!(status["rewrap"]["running"] == true, "{status}");
+            Ok(())
+        })
+        .await
+    }
+    .await;
+    node.signal(&follower.name, "/watchword-controller", "CONT")?;
+    waits
 }
 
 /// Copies of what lies in the back end for one secret.

@@ -42,7 +42,7 @@ pub(super) async fn run(
         output.note("`watchword store rotate --status` says how far it is");
     }
     match state.error {
-        Some(error) if wait => bail!("older records are not all rewrapped: {error}"),
+        Some(error) if wait => bail!("the rotation is not done: {error}"),
         _ => Ok(()),
     }
 }
@@ -66,7 +66,7 @@ async fn finished(
     while state.rewrap.running {
         // The store tries again, at longer and longer intervals; a person may have to mend something.
         if let Some(error) = state.error.take_if(|error| told.as_ref() != Some(error)) {
-            bar.suspend(|| output.note(&format!("not all is rewrapped yet: {error}")));
+            bar.suspend(|| output.note(&format!("not done yet: {error}")));
             told = Some(error);
         }
         bar.set_length(state.rewrap.total);

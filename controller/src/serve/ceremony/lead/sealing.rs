@@ -92,8 +92,9 @@ async fn others_drop(peers: &Peers, deadline: Instant) -> Result<(), BTreeSet<St
     }
 }
 
-/// When to answer that it is not done yet; a request as a whole may take ten seconds.
-const DEADLINE: Duration = Duration::from_secs(6);
+/// When to answer that it is not done yet: the last round may take three seconds more, and a request
+/// as a whole ten.
+const DEADLINE: Duration = Duration::from_secs(5);
 
 /// Between two rounds.
 const PAUSE: Duration = Duration::from_millis(200);
