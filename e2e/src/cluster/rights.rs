@@ -16,15 +16,18 @@ use super::{Cluster, wait_for};
 use crate::watchword::LIMIT;
 
 /// Waits until the first subject of a `RoleBinding` or `ClusterRoleBinding` may do the first thing
-/// that its role allows. A role that is not there, or allows nothing, is not waited for.
+/// that its role gives it. A role that is not there, or allows nothing, is not waited for.
 pub(super) async fn take_effect(cluster: &Cluster, binding: &DynamicObject) -> Result<()> {
     let part = |name: &str| binding.data.get(name).cloned().unwrap_or(Value::Null);
     let role: RoleRef = serde_json::from_value(part("roleRef")).context("no roleRef")?;
     let subjects: Option<Vec<Subject>> = serde_json::from_value(part("subjects"))?;
     let namespace = binding.namespace();
     let rules = rules(cluster, &role, namespace.as_deref()).await?;
+    // URLs are of no namespace: only a ClusterRoleBinding gives rights on them.
+    let mut given =
+        rules.into_iter().filter(|rule| namespace.is_none() || rule.resources.is_some());
     let subject = subjects.and_then(|subjects| subjects.into_iter().next());
-    let (Some(rule), Some(subject)) = (rules.into_iter().next(), subject) else { return Ok(()) };
+    let (Some(rule), Some(subject)) = (given.next(), subject) else { return Ok(()) };
     let review = review(&subject, &rule, namespace);
     let reviews: Api<SubjectAccessReview> = Api::all(cluster.client());
     wait_for(&format!("`{}` to take effect", binding.name_any()), LIMIT, async || {
