@@ -278,13 +278,17 @@ pub(crate) async fn begun(ask: impl AsyncFn() -> Result<Answer>) -> Result<Answe
     .await?
 }
 
-/// Whether an answer says that a ceremony was not begun, for a reason that passes by itself: no
-/// replica leads, or the one that does makes an OpenPGP pair.
+/// Whether an answer says that a ceremony was not begun or was given up, for a reason that passes by
+/// itself: no replica leads, another does by now, or the one that does makes an OpenPGP pair.
 pub(crate) fn is_for_later(answer: &str) -> bool {
     answer.contains(r#""code":"unavailable""#)
-        && ["no replica runs the ceremonies", "an OpenPGP pair is being made"]
-            .iter()
-            .any(|reason| answer.contains(reason))
+        && [
+            "an OpenPGP pair is being made",
+            "another replica has taken over the ceremonies",
+            "no replica runs the ceremonies",
+        ]
+        .iter()
+        .any(|reason| answer.contains(reason))
 }
 
 fn ready(pod: &Pod) -> Option<Replica> {

@@ -94,7 +94,8 @@ pub(super) async fn give(service: &Service, text: &str, nonce: &str) -> Result<R
         ),
     })?;
     drop(gate);
-    service.seal.leading.with(|term| term.rekey = None)?;
+    // The new key is in force: whoever leads by now knows of no rekeying.
+    service.seal.leading.with(|term| term.rekey = None).ok();
     others_follow(service).await.ok();
     Ok(Reply::ok(&RekeyStatus {
         started: false,
