@@ -7,7 +7,7 @@ use std::process::{Output, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Event, Pod};
 use kube::api::{ListParams, LogParams};
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
@@ -206,6 +206,37 @@ impl Namespace {
             }
             bail!("{}", serde_json::to_string(&status).unwrap_or_default())
         })
+        .await
+    }
+
+    /// Waits until the definition is in TASK_STARTING, and its status and an Event say this.
+    ///
+    /// # Errors
+    ///
+    /// They do not, after [`LIMIT`].
+    pub async fn waits_because(&self, name: &str, why: &str) -> Result<()> {
+        let definition = self.in_state(name, "TASK_STARTING").await?;
+        let events: Api<Event> = self.api();
+        wait_for(
+            &format!("a status and an Event of `{name}` that say {why:?}"),
+            LIMIT,
+            async || {
+                let status = self.definition(name).await?.status.unwrap_or_default();
+                let message = status.message.unwrap_or_default();
+                ensure!(message.contains(why), "{message}");
+                let events = events.list(&ListParams::default()).await?.items;
+                let events: Vec<_> = events
+                    .iter()
+                    .filter(|event| event.involved_object.uid == definition.metadata.uid)
+                    .map(|event| (event.reason.as_deref(), event.message.as_deref()))
+                    .collect();
+                let told = events.iter().any(|(reason, message)| {
+                    *reason == Some("SecretsPending")
+                        && message.is_some_and(|text| text.contains(why))
+                });
+                told.then_some(()).with_context(|| format!("{events:?}"))
+            },
+        )
         .await
     }
 

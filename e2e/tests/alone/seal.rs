@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail, ensure};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use futures::future::join_all;
-use k8s_openapi::api::core::v1::{Event, Secret};
+use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Api, DeleteParams, ListParams};
 use serde_json::{Value, json};
 use watchword_crds::{SecretStore, names};
@@ -296,7 +296,7 @@ async fn sealed_pods_wait_and_one_unseal_starts_them(
 
     let late = with_variable(task("late", "echo \"<$S>\"; exec sleep 600"), "S", &secret);
     namespace.define("late", &json!({"tasks": [late]})).await?;
-    waits_because_it_is_sealed(namespace, "late").await?;
+    namespace.waits_because("late", "waiting for the secret store: sealed").await?;
 
     keeper.unseal_at(&keeper.replicas().await?[0]).await?;
     namespace.in_state("late", "TASK_RUNNING").await?;
@@ -309,26 +309,6 @@ async fn sealed_pods_wait_and_one_unseal_starts_them(
         ensure!(events.iter().any(|line| line["event"] == event), "no audit line about {event}");
     }
     Ok(())
-}
-
-async fn waits_because_it_is_sealed(namespace: &Namespace, name: &str) -> Result<()> {
-    const WHY: &str = "waiting for the secret store: sealed";
-    let definition = namespace.in_state(name, "TASK_STARTING").await?;
-    let events: Api<Event> = namespace.api();
-    wait_for("a status and an Event that say why", LIMIT, async || {
-        let status = namespace.definition(name).await?.status.unwrap_or_default();
-        let message = status.message.unwrap_or_default();
-        ensure!(message.contains(WHY), "{message}");
-        let events = events.list(&ListParams::default()).await?.items;
-        let mut of_it =
-            events.iter().filter(|event| event.involved_object.uid == definition.metadata.uid);
-        let told = of_it.any(|event| {
-            event.reason.as_deref() == Some("SecretsPending")
-                && event.message.as_deref().is_some_and(|text| text.contains(WHY))
-        });
-        told.then_some(()).with_context(|| format!("{events:?}"))
-    })
-    .await
 }
 
 async fn a_restarted_replica_gets_the_key_from_its_peer(

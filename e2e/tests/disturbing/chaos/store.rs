@@ -2,9 +2,9 @@
 
 use anyhow::{Context, Result, bail, ensure};
 use futures::future::try_join_all;
-use k8s_openapi::api::core::v1::{Event, Pod};
-use kube::api::{ListParams, LogParams};
-use kube::{Api, ResourceExt};
+use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt;
+use kube::api::LogParams;
 use serde_json::{Value, json};
 use watchword_crds::names;
 use watchword_e2e::roles::Role;
@@ -57,8 +57,8 @@ fn without_the_store_running_pods_stay_and_new_ones_wait_and_say_why() {
                 let file = task("late-file", "cat /etc/secret; echo; exec sleep 600");
                 let file = with_file(file, "/etc/secret", "RO", &secret);
                 namespace.define("late-file", &json!({"tasks": [file]})).await?;
-                waits_and_says_why(&namespace, "late").await?;
-                waits_and_says_why(&namespace, "late-file").await?;
+                namespace.waits_because("late", WHY).await?;
+                namespace.waits_because("late-file", WHY).await?;
                 let pending = format!("{}=late-file", names::TASK_DEFINITION_LABEL);
                 let file = namespace.pod_with(&pending, "Pending").await?.name_any();
                 let late = namespace.running_pod("late").await?;
@@ -121,29 +121,6 @@ fn of_two_stores_one_may_be_killed_and_its_successor_unseals_by_itself() {
     });
 }
 
-/// Waits until status and Events of a definition tell that its pods wait for the store.
-async fn waits_and_says_why(namespace: &Namespace, name: &str) -> Result<()> {
-    const WHY: &str = "waiting for the secret store";
-    let definition = namespace.in_state(name, "TASK_STARTING").await?;
-    let events: Api<Event> = namespace.api();
-    wait_for("an Event that says why", LIMIT, async || {
-        let status = namespace.definition(name).await?.status.unwrap_or_default();
-        let message = status.message.unwrap_or_default();
-        ensure!(message.contains(WHY), "{message}");
-        let events = events.list(&ListParams::default()).await?.items;
-        let events: Vec<_> = events
-            .iter()
-            .filter(|event| event.involved_object.uid == definition.metadata.uid)
-            .map(|event| (event.reason.as_deref(), event.message.as_deref()))
-            .collect();
-        let told = events.iter().any(|(reason, message)| {
-            *reason == Some("SecretsPending") && message.is_some_and(|text| text.contains(WHY))
-        });
-        told.then_some(()).with_context(|| format!("{events:?}"))
-    })
-    .await
-}
-
 fn restarts(pod: &Pod) -> i32 {
     let containers =
         pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten());
@@ -184,3 +161,5 @@ fn resolves_of(cluster: &Cluster, namespace: &Namespace) -> impl AsyncFn() -> Re
         Ok(lines.iter().filter(of_namespace).count())
     }
 }
+
+const WHY: &str = "waiting for the secret store";
