@@ -11,7 +11,7 @@ use kube::runtime::events::{Event, EventType, Recorder};
 use kube::{Resource, ResourceExt as _};
 use tracing::debug;
 use watchword_core::reconciliation::{
-    Cause, Check, Course, Failure, Observed, Outcome, Plan, Stage, is_waiting_for_secrets, stage,
+    Check, Course, Failure, Observed, Outcome, Plan, Stage, is_waiting_for_secrets, stage,
     strangers,
 };
 
@@ -54,8 +54,8 @@ pub(super) async fn tell(facts: Facts<'_>, key: &Key, context: &Context) {
 }
 
 struct News {
-    /// The cause, if containers could not be launched.
-    cause: Option<Cause>,
+    /// What kept containers from being launched, if anything did.
+    cause: Option<&'static str>,
     /// The same as long as the news is the same.
     id: String,
     note: String,
@@ -94,12 +94,12 @@ fn news(facts: &Facts<'_>) -> Vec<News> {
     for pod in &observed.pods {
         let id = pod.uid().unwrap_or_default();
         if let Stage::Failed(Failure { cause, message, .. }) = stage(pod, *now)
-            && matches!(cause, Cause::Agent | Cause::Kubelet)
+            && let Some(cause) = cause.of_launch()
         {
             news.push(News {
                 cause: Some(cause),
                 id: format!("launch {id} {message}"),
-                note: format!("{}: {message}", class(cause, check)),
+                note: format!("{cause}: {message}"),
                 pod: Some(reference(pod)),
                 reason: "LaunchFailed",
             });
@@ -116,19 +116,6 @@ fn news(facts: &Facts<'_>) -> Vec<News> {
         }
     }
     news
-}
-
-/// What kind of failure it is: what the store says of the references is more exact than an exit
-/// code.
-fn class(cause: Cause, check: &Check) -> &'static str {
-    match (cause, check) {
-        (Cause::Agent, Check::Answered(references)) => references
-            .iter()
-            .find_map(|one| Some(one.error.as_ref()?.code.as_str()))
-            .unwrap_or("secrets"),
-        (Cause::Agent, _) => "secrets",
-        _ => "kubelet",
-    }
 }
 
 fn reference(pod: &Pod) -> ObjectReference {

@@ -39,7 +39,8 @@ impl ReconcileMetrics {
     pub(super) fn new(metrics: &Metrics) -> Self {
         let duration = Histogram::new(exponential_buckets(0.001, 2.0, 14));
         let (launch_failures, reconciles) = (Family::default(), Family::default());
-        begin_at_zero(&launch_failures, [KUBELET, SECRETS].map(|cause| CauseLabel { cause }));
+        let causes = [Cause::Agent, Cause::Kubelet].into_iter().filter_map(Cause::of_launch);
+        begin_at_zero(&launch_failures, causes.map(|cause| CauseLabel { cause }));
         begin_at_zero(&reconciles, [ResultLabel { result: ReconcileResult::Error }]);
         metrics.register(|registry| {
             registry.register(
@@ -61,18 +62,11 @@ impl ReconcileMetrics {
         self.reconciles.get_or_create(&ResultLabel { result }).inc();
     }
 
-    pub(super) fn count_launch_failure(&self, cause: Cause) {
-        let cause = match cause {
-            Cause::Agent => SECRETS,
-            Cause::Deadline | Cause::Eviction | Cause::Exit | Cause::Memory => return,
-            Cause::Kubelet => KUBELET,
-        };
+    /// Counts one by its cause ([`Cause::of_launch`]).
+    pub(super) fn count_launch_failure(&self, cause: &'static str) {
         self.launch_failures.get_or_create(&CauseLabel { cause }).inc();
     }
 }
-
-const KUBELET: &str = "kubelet";
-const SECRETS: &str = "secrets";
 
 #[cfg(test)]
 mod tests {
@@ -89,7 +83,7 @@ mod tests {
             let zero = format!("watchword_launch_failures_total{{cause=\"{cause}\"}} 0\n");
             assert!(before.contains(&zero), "{before}");
         }
-        reconciles.count_launch_failure(Cause::Agent);
+        reconciles.count_launch_failure("secrets");
         let after = metrics.encode().unwrap();
         assert!(
             after.contains("watchword_launch_failures_total{cause=\"secrets\"} 1\n"),

@@ -145,7 +145,7 @@ fn a_missing_secret_keeps_the_task_from_starting_says_which_and_is_enough_when_i
             let resolved = namespace.condition(name, "SecretsResolved", "False").await?;
             assert_eq!(resolved["reason"], "NotFound", "{name}");
             let note = namespace.event(name, "LaunchFailed").await?;
-            assert_eq!(note, format!("not_found: {expected}"), "{name}");
+            assert_eq!(note, format!("secrets: {expected}"), "{name}");
             namespace.never_started(&namespace.any_pod(name).await?, &expected).await?;
         }
 

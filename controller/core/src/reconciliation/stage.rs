@@ -53,6 +53,19 @@ pub enum Cause {
 }
 
 impl Cause {
+    /// What kept containers from being launched, as Events and metrics name it: `secrets` or
+    /// `kubelet`; none where a program had been started.
+    ///
+    /// It is told from the failure alone. What the store says of the references at that moment is
+    /// known sooner or later than the failure, and may be about another one.
+    pub fn of_launch(self) -> Option<&'static str> {
+        match self {
+            Self::Agent => Some("secrets"),
+            Self::Deadline | Self::Eviction | Self::Exit | Self::Memory => None,
+            Self::Kubelet => Some("kubelet"),
+        }
+    }
+
     /// The reason as Mesos names it (`TaskStatus.Reason` of `mesos.proto`).
     pub fn reason(self) -> &'static str {
         match self {
