@@ -30,7 +30,7 @@ run() {
   local target=$1 seeds=$2 log=$folder/logs/$1.log crashes=$folder/crashes/$1
   mkdir -p "$crashes" "$folder/corpus/$target"
   rm -f "$crashes"/*
-  if ! "$built/$target" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 \
+  if ! "$built/$target" -max_total_time="$seconds" -timeout=60 -rss_limit_mb=2048 -print_final_stats=1 \
     -artifact_prefix="$crashes/" "$folder/corpus/$target" "$seeds" &>"$log"; then
     grep -m 5 -E 'panicked|ERROR: libFuzzer|^[^ ].*: ' <(grep -A 3 -m 1 'panicked' "$log"; grep 'ERROR' "$log") >&2 || true
     tail -n 30 "$log" >&2

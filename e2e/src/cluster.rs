@@ -37,7 +37,7 @@ use std::process::{Output, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::{env, fmt};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use tokio::io::AsyncWriteExt;
@@ -45,16 +45,17 @@ use tokio::process::Command;
 
 pub use certificate::{ClientAuthority, ClientCertificate};
 pub use gate::Gate;
-pub use https::{Answer, Https};
+pub use https::{Answer, Https, answered};
 pub use local::{EtcdEntry, LocalNode, Process};
 pub use namespace::Namespace;
 pub use own::{SEALED, run_alone, run_audited};
-pub use pods::ExecOutput;
+pub use pods::{ExecOutput, restarts};
 pub use story::{Outcome, run, skip};
 pub use wait::{Observation, wait_for};
 
 use crate::cache::{Cache, ClusterName};
 use crate::node::{Layout, Record};
+use crate::watchword::{LIMIT, is_busy};
 
 /// A connection to a cluster. Clones share it.
 #[derive(Clone)]
@@ -121,12 +122,23 @@ impl Cluster {
         self.kubectl_with(arguments, "").await
     }
 
-    /// Runs `kubectl` with a text as its standard input.
+    /// Runs `kubectl` with a text as its standard input, and again as long as the API server, or a
+    /// webhook that it asks, is too busy for an answer.
     ///
     /// # Errors
     ///
-    /// If it cannot be run.
+    /// If it cannot be run, or there is no answer after [`LIMIT`].
     pub async fn kubectl_with(&self, arguments: &[&str], input: &str) -> Result<Output> {
+        wait_for(&format!("an answer to `kubectl {}`", arguments.join(" ")), LIMIT, async || {
+            let output = self.kubectl_once(arguments, input).await?;
+            let said = String::from_utf8_lossy(&output.stderr);
+            ensure!(output.status.success() || !is_busy(&said), "{said}");
+            Ok(output)
+        })
+        .await
+    }
+
+    async fn kubectl_once(&self, arguments: &[&str], input: &str) -> Result<Output> {
         let program = match &*self.access {
             Access::Local { record, .. } => record.kubectl.clone(),
             Access::Remote => PathBuf::from("kubectl"),

@@ -17,6 +17,7 @@ use tokio::sync::Mutex;
 use watchword_crds::{TaskDefinition, names};
 
 use crate::cluster::{Cluster, wait_for};
+use crate::watchword::is_busy;
 
 /// The Deployment of one role, such as `webhook`.
 #[derive(Clone, Debug)]
@@ -88,7 +89,7 @@ impl Cluster {
         let only_asks = PostParams { dry_run: true, ..PostParams::default() };
         wait_for("the API server to reach the webhook", ROLLOUT, async || {
             match api.create(&only_asks, &definition).await {
-                Err(error) if error.to_string().contains("failed calling webhook") => Err(error),
+                Err(error) if is_busy(&error.to_string()) => Err(error),
                 // Whatever the webhook thinks of it.
                 _ => Ok(()),
             }

@@ -22,18 +22,41 @@ use crate::cluster::{Cluster, Namespace, wait_for};
 pub const LIMIT: Duration = Duration::from_secs(300);
 
 /// Parts of what `watchword` says of failures that are gone when one tries again.
-const MAY_PASS: [&str; 8] = [
+const MAY_PASS: [&str; 15] = [
     "cannot be reached",
+    "cannot be written",
+    "cannot begin TLS",
     "cannot forward a port",
     "cannot have the",
+    "cannot list the pods",
+    "cannot look at the namespace",
+    "cannot tell whose secrets",
     "ended the connection",
     "in time",
     "is ready",
+    "the connection to the store broke",
+    "the request failed",
     "took too long",
     "try again",
 ];
 
 impl Cluster {
+    /// As [`Cluster::watchword`], and again as long as the store is too busy for an answer.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be run, or there is no answer after [`LIMIT`].
+    pub async fn watchword_answered(&self, arguments: &[&str], input: &[u8]) -> Result<Output> {
+        wait_for(&format!("an answer to `watchword {}`", arguments.join(" ")), LIMIT, async || {
+            let output = self.watchword(arguments, input).await?;
+            let said = String::from_utf8_lossy(&output.stderr);
+            let may_pass = MAY_PASS.iter().any(|text| said.contains(text));
+            ensure!(output.status.success() || !may_pass, "{said}");
+            Ok(output)
+        })
+        .await
+    }
+
     /// Runs `watchword` with a standard input; its exit code is the caller's to judge.
     ///
     /// # Errors
@@ -92,21 +115,7 @@ impl Cluster {
         if let Some(node) = self.local() {
             node.remember_value(value)?;
         }
-        let store = ["secret", verb, path, "--file", "-"];
-        let mut has_failed = false;
-        wait_for(&format!("{verb} `{path}`"), LIMIT, async || {
-            let output = self.watchword(&store, value).await?;
-            let said = String::from_utf8_lossy(&output.stderr).into_owned();
-            if output.status.success() || (has_failed && said.contains("already exists")) {
-                return Ok(Ok(()));
-            }
-            has_failed = true;
-            match MAY_PASS.iter().any(|text| said.contains(text)) {
-                true => Err(anyhow!(said)),
-                false => Ok(Err(anyhow!("cannot {verb} `{path}`: {said}"))),
-            }
-        })
-        .await?
+        self.done(&["secret", verb, path, "--file", "-"], value, "already exists").await
     }
 
     /// Deletes a secret.
@@ -115,18 +124,25 @@ impl Cluster {
     ///
     /// The store refuses it.
     pub async fn delete_secret(&self, path: &str) -> Result<()> {
-        self.said(&["secret", "delete", path], b"").await.map(drop)
+        self.done(&["secret", "delete", path], b"", "there is no secret").await
     }
 
-    async fn said(&self, arguments: &[&str], input: &[u8]) -> Result<Vec<u8>> {
-        let output = self.watchword(arguments, input).await?;
-        ensure!(
-            output.status.success(),
-            "`watchword {}` failed: {}",
-            arguments.join(" "),
-            String::from_utf8_lossy(&output.stderr)
-        );
-        Ok(output.stdout)
+    /// Runs a command of `watchword` until it succeeds, or says after a failed attempt what it says
+    /// when there is nothing left to do.
+    async fn done(&self, command: &[&str], input: &[u8], nothing_left: &str) -> Result<()> {
+        let mut is_first = true;
+        wait_for(&format!("`watchword {}`", command.join(" ")), LIMIT, async || {
+            let output = self.watchword(command, input).await?;
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            let is_done = output.status.success() || said.contains(nothing_left) && !is_first;
+            let refusal = (!is_done).then(|| anyhow!("{}: {said}", command.join(" ")));
+            is_first = false;
+            match refusal {
+                Some(refusal) if MAY_PASS.iter().any(|text| said.contains(text)) => Err(refusal),
+                outcome => Ok(outcome.map_or(Ok(()), Err)),
+            }
+        })
+        .await?
     }
 
     /// The audit lines of all replicas of the store that still have a log, oldest first for each.
@@ -147,18 +163,27 @@ impl Cluster {
     }
 }
 
-/// Makes a request again as long as the API server could not ask a webhook about it, which a busy
-/// one may not answer within its three seconds; then it returns whatever came of it.
+/// Makes a request again as long as the API server, or a webhook that it asks, is too busy for an
+/// answer; then it returns whatever came of it.
 ///
 /// # Errors
 ///
-/// The webhook never answers.
-pub async fn answered<T>(request: impl AsyncFn() -> Result<T>) -> Result<Result<T>> {
+/// There is no answer after [`LIMIT`].
+pub async fn judged<T>(request: impl AsyncFn() -> Result<T>) -> Result<Result<T>> {
     wait_for("the webhook to answer", LIMIT, async || match request().await {
-        Err(error) if format!("{error:#}").contains("failed calling webhook") => Err(error),
+        Err(error) if is_busy(&format!("{error:#}")) => Err(error),
         outcome => Ok(outcome),
     })
     .await
+}
+
+/// Whether a refusal says only that the API server, or a webhook that it asks, did not answer: a
+/// webhook that is late by more than its three seconds is passed over for a pod, which our policy
+/// refuses then.
+pub(crate) fn is_busy(refusal: &str) -> bool {
+    ["TLS handshake timeout", "etcdserver: ", "failed calling webhook", "is the webhook running?"]
+        .iter()
+        .any(|text| refusal.contains(text))
 }
 
 impl Namespace {
@@ -180,7 +205,7 @@ impl Namespace {
             "spec": spec,
         });
         let definition = definition.to_string();
-        answered(async || self.apply(&definition).await).await?.map(drop)
+        judged(async || self.apply(&definition).await).await?.map(drop)
     }
 
     /// The definition of this name.
@@ -282,9 +307,7 @@ impl Namespace {
     ///
     /// The container has not been started.
     pub async fn output(&self, pod: &str, container: Option<&str>) -> Result<String> {
-        let log = self.logs(pod, container).await?;
-        let is_output = |line: &&str| !line.starts_with("watchword-agent: waiting for ");
-        Ok(log.split_inclusive('\n').filter(is_output).collect())
+        Ok(without_waiting(&self.logs(pod, container).await?))
     }
 
     /// Waits until the application of a container, or of the only one, has printed just this. A
@@ -312,6 +335,12 @@ impl Namespace {
         let labels = format!("{}={definition}", names::TASK_DEFINITION_LABEL);
         Ok(self.pod_with(&labels, "Running").await?.name_any())
     }
+}
+
+/// A container's log without the lines of an agent that had to wait.
+pub fn without_waiting(log: &str) -> String {
+    let is_output = |line: &&str| !line.starts_with("watchword-agent: waiting for ");
+    log.split_inclusive('\n').filter(is_output).collect()
 }
 
 /// A task of image busybox that runs a shell command.

@@ -2,10 +2,11 @@
 //!
 //! Of the test programs this is the last in the alphabet, and so the last that cargo runs.
 
+use std::time::Duration;
+
 use anyhow::ensure;
 use serde_json::json;
 use watchword_e2e::search::{Places, forms, random_value, search};
-use watchword_e2e::watchword::LIMIT;
 use watchword_e2e::{Cluster, run, skip, wait_for};
 
 #[test]
@@ -27,7 +28,7 @@ fn no_value_of_any_story_is_left_where_no_application_writes() {
 
         for (values, is_left) in [(values, false), ([control].into(), true)] {
             let needles: Vec<String> = values.iter().flat_map(|value| forms(value)).collect();
-            let found = wait_for("the search to be undisturbed", LIMIT, async || {
+            let found = wait_for("the search to be undisturbed", SEARCH, async || {
                 search(&cluster, &node, &needles, Places::NoApplications).await
             })
             .await?;
@@ -36,3 +37,6 @@ fn no_value_of_any_story_is_left_where_no_application_writes() {
         Ok(())
     });
 }
+
+/// A search looks into all that there is, and is begun again when something went meanwhile.
+const SEARCH: Duration = Duration::from_secs(900);

@@ -270,7 +270,7 @@ fn a_signal_ends_the_wait_at_once(#[case] signal: Signal, #[case] code: i32) {
     let status = waiting.end_with(signal);
 
     assert_eq!(status.code(), Some(code));
-    assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
 }
 
 #[test]

@@ -87,13 +87,13 @@ async fn an_answer_that_moves_and_does_not_end_is_cut_off() {
 
 #[tokio::test]
 async fn a_connection_goes_on_after_prompt_answers_that_were_taken() {
-    let limits = Limits { answer: Duration::from_secs(3), ..Limits::default() };
+    let limits = Limits { answer: Duration::from_secs(10), ..Limits::default() };
     let (address, _held) = start(PlainHttp2, limits).await;
     let mut client = Client::connect(address, 0).await;
 
     for _ in 0..4 {
         let stream = client.get().await;
-        time::sleep(Duration::from_millis(900)).await;
+        time::sleep(Duration::from_millis(2700)).await;
         client.reset(stream).await;
     }
 

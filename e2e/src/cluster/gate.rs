@@ -54,7 +54,8 @@ impl Gate {
                 "validations": [{
                     "expression": format!(
                         "request.userInfo.username != '{account}' \
-                         && request.resource.resource != 'configmaps'"
+                         && (request.resource.resource != 'configmaps' \
+                             || object.metadata.?name.orValue('') != 'asks')"
                     ),
                     "message": Self::WORDS,
                     "reason": "Forbidden",

@@ -19,7 +19,8 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use watchword_crds::names;
 
-use super::{Access, ClientCertificate, Cluster};
+use super::{Access, ClientCertificate, Cluster, wait_for};
+use crate::watchword;
 
 /// One of Watchword's own services, spoken to from outside any pod.
 #[derive(Clone, Debug)]
@@ -196,12 +197,27 @@ impl Https {
         timeout(LIMIT, exchange).await.with_context(|| format!("no answer to {method} {path}"))?
     }
 
+    /// Asks with a token and JSON, and again as [`answered`] says.
+    ///
+    /// # Errors
+    ///
+    /// As for [`answered`].
+    pub async fn ask(
+        &self,
+        method: &str,
+        path: &str,
+        token: Option<&str>,
+        body: &Value,
+    ) -> Result<Answer> {
+        answered(async || self.ask_once(method, path, token, body).await).await
+    }
+
     /// Asks with a token and JSON.
     ///
     /// # Errors
     ///
     /// As for [`Https::send`].
-    pub async fn ask(
+    pub async fn ask_once(
         &self,
         method: &str,
         path: &str,
@@ -214,6 +230,24 @@ impl Https {
         let body = if body.is_null() { String::new() } else { body.to_string() };
         self.send(method, path, &headers, body.as_bytes()).await
     }
+}
+
+/// Makes a request again as long as nobody answers it, or the answer is that it took too long or
+/// that the service cannot tell: on a busy machine any request may meet that, and may have been done
+/// nonetheless. A sealed store is another answer.
+///
+/// # Errors
+///
+/// There is no other answer.
+pub async fn answered(request: impl AsyncFn() -> Result<Answer>) -> Result<Answer> {
+    wait_for("an answer", watchword::LIMIT, async || {
+        let answer = request().await?;
+        let is_for_later =
+            answer.status == 408 || answer.status == 503 && answer.json()["code"] != "sealed";
+        ensure!(!is_for_later, "{}: {}", answer.status, answer.text());
+        Ok(answer)
+    })
+    .await
 }
 
 fn parse(answer: &[u8]) -> Result<Answer> {

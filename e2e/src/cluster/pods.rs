@@ -10,6 +10,7 @@ use kube::api::{AttachParams, ListParams, LogParams};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 use super::{Namespace, wait_for};
+use crate::watchword::LIMIT;
 
 /// What a program that ran in a container has left.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -80,6 +81,24 @@ impl Namespace {
         Ok(ExecOutput { stdout: stdout?, stderr: stderr?, code: exit_code(&status)? })
     }
 
+    /// What a program prints in a container, once it ends there with 0: on a busy machine one may
+    /// not come to run at once.
+    ///
+    /// # Errors
+    ///
+    /// If it has not after [`LIMIT`].
+    pub async fn printed(
+        &self,
+        pod: &str,
+        container: Option<&str>,
+        arguments: &[&str],
+    ) -> Result<String> {
+        wait_for(&format!("`{}` in pod `{pod}`", arguments.join(" ")), LIMIT, async || {
+            self.exec(pod, container, arguments).await?.success()
+        })
+        .await
+    }
+
     /// Waits until a pod is in a phase, such as `Running` or `Succeeded`, and returns it.
     ///
     /// # Errors
@@ -134,6 +153,12 @@ impl Namespace {
         })
         .await
     }
+}
+
+/// How often containers of a pod were started again.
+pub fn restarts(pod: &Pod) -> i32 {
+    let statuses = pod.status.as_ref().and_then(|status| status.container_statuses.as_ref());
+    statuses.into_iter().flatten().map(|status| status.restart_count).sum()
 }
 
 /// Whether the pod's Ready condition is true and it is not being deleted.

@@ -56,7 +56,11 @@ fn the_ritual_of_dcos_opens_the_store_with_curl_xxd_and_gpg() {
             "value": "of the shop", "author": "somebody else",
             "description": "what the shop is run with", "labels": ["shop", "db"],
         });
-        store.text("PUT", "secret/default/shop/db", &secret.to_string()).await?;
+        // A replica that could not be told at once is open a moment later.
+        wait_for("the secret to be taken", LIMIT, async || {
+            store.text("PUT", "secret/default/shop/db", &secret.to_string()).await
+        })
+        .await?;
         store.text("PUT", "seal/default", "").await?;
         assert_eq!(store.json("GET", "seal-status/default", "").await?, sealed);
         store.text("PUT", "unseal/default", &json!({"key": share}).to_string()).await?;
@@ -153,7 +157,7 @@ async fn two_of_three_open_a_new_store(
     init.push("--pgp-key");
     init.extend(keys.iter().map(String::as_str));
 
-    let new = cluster.watchword(&["secret", "list"], b"").await?;
+    let new = cluster.watchword_answered(&["secret", "list"], b"").await?;
     let initialized = cluster.watchword(&init, b"").await?;
     let again = cluster.watchword(&init, b"").await?;
 
@@ -173,7 +177,7 @@ async fn two_of_three_open_a_new_store(
     let first = ann.watchword(cluster, &["store", "unseal", "--gpg"]).await?;
     let same = ann.watchword(cluster, &["store", "unseal", "--gpg"]).await?;
     let reset = cluster.watchword(&["store", "unseal", "--reset"], b"").await?;
-    let progress = json(&cluster.watchword(&["store", "status", "-j"], b"").await?)?;
+    let progress = json(&cluster.watchword_answered(&["store", "status", "-j"], b"").await?)?;
     let once_more = ann.watchword(cluster, &["store", "unseal", "--gpg"]).await?;
     let stranger = Holder::new(cluster, "joe@example.com", "future-default", "").await?;
     let refused = stranger.watchword(cluster, &["store", "unseal", "--gpg"]).await?;
@@ -237,7 +241,7 @@ async fn other_holders_take_over(
     assert!(stderr(&second).contains("rekeyed store `default`"), "{second:?}");
     are_there(cluster, secrets).await?;
 
-    ok(&cluster.watchword(&["store", "seal"], b"").await?)?;
+    ok(&cluster.watchword_answered(&["store", "seal"], b"").await?)?;
     let nothing = cluster.watchword(&["store", "unseal"], old_shares[0].as_bytes()).await?;
     let useless = cluster.watchword(&["store", "unseal"], old_shares[1].as_bytes()).await?;
     let not_bobs = bob.watchword(cluster, &["store", "unseal", "--gpg"]).await?;
@@ -276,9 +280,9 @@ async fn the_store_moves_to_a_file(
     let migrate = ["store", "migrate", "--from", "kubernetes", "--to", &place];
 
     let open = cluster.watchword(&migrate, b"").await?;
-    ok(&cluster.watchword(&["store", "seal"], b"").await?)?;
+    ok(&cluster.watchword_answered(&["store", "seal"], b"").await?)?;
     let shares = text(folder.join("new-shares"))?;
-    ok(&cluster.watchword(&["store", "shares", "--shares-out", &shares], b"").await?)?;
+    ok(&cluster.watchword_answered(&["store", "shares", "--shares-out", &shares], b"").await?)?;
     let migrated = cluster.watchword(&migrate, b"").await?;
     let again = cluster.watchword(&migrate, b"").await?;
 
@@ -348,8 +352,12 @@ async fn old_shares(
 
 async fn are_there(cluster: &Cluster, secrets: &BTreeMap<&str, Vec<u8>>) -> Result<()> {
     for (path, value) in secrets {
-        let got = cluster.watchword(&["secret", "get", path], b"").await?;
-        ensure!(got.status.success() && got.stdout == *value, "{path}: {}", stderr(&got));
+        wait_for(&format!("`{path}`"), LIMIT, async || {
+            let got = cluster.watchword(&["secret", "get", path], b"").await?;
+            ensure!(got.status.success() && got.stdout == *value, "{}", stderr(&got));
+            Ok(())
+        })
+        .await?;
     }
     Ok(())
 }
@@ -392,7 +400,10 @@ impl<'a> Curl<'a> {
             wait_for(&format!("an answer to {method} {path}"), LIMIT, async || {
                 let output = curl.output().await?;
                 let said = String::from_utf8_lossy(&output.stdout);
-                ensure!(!is_for_later(&said), "{said}");
+                // As `man curl` numbers them: nobody there, too late, no handshake, no answer.
+                let is_lost = matches!(output.status.code(), Some(7 | 28 | 35 | 52 | 56));
+                let is_late = said.contains(r#""code":"timeout""#);
+                ensure!(!is_lost && !is_late && !is_for_later(&said), "{said} {output:?}");
                 Ok(output)
             })
             .await?;

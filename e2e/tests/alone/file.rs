@@ -6,6 +6,7 @@ use kube::Api;
 use kube::api::ListParams;
 use serde_json::json;
 use watchword_crds::{SealedRecord, names};
+use watchword_e2e::cluster::restarts;
 use watchword_e2e::holder::succeeded;
 use watchword_e2e::watchword::{LIMIT, task, with_variable};
 use watchword_e2e::{Cluster, SEALED, run_alone, wait_for};
@@ -60,10 +61,10 @@ fn a_store_moves_from_the_cluster_into_a_file_by_a_backup() {
         let folder = tempfile::tempdir()?;
         let backup = folder.path().join("store.backup");
         let backup = backup.to_str().context("no text")?;
-        succeeded(cluster.watchword(&["store", "seal"], b"").await?)?;
-        succeeded(cluster.watchword(&["store", "backup", "--file", backup], b"").await?)?;
+        succeeded(cluster.watchword_answered(&["store", "seal"], b"").await?)?;
+        succeeded(cluster.watchword_answered(&["store", "backup", "--file", backup], b"").await?)?;
         rollout::apply(&cluster, "into-file").await?;
-        succeeded(cluster.watchword(&["store", "restore", "--file", backup], b"").await?)?;
+        succeeded(cluster.watchword_answered(&["store", "restore", "--file", backup], b"").await?)?;
 
         let share = json!({"key": keeper.share().await?});
         wait_for("the store to be unsealed", LIMIT, async || {
@@ -77,7 +78,7 @@ fn a_store_moves_from_the_cluster_into_a_file_by_a_backup() {
         let records: Api<SealedRecord> = Api::namespaced(cluster.client(), names::NAMESPACE);
         let before = records.list(&ListParams::default()).await?.items.len();
         cluster.update_secret(secret, "newer").await?;
-        assert_eq!(read().await?, b"newer");
+        assert_eq!(wait_for("the newer one", LIMIT, &read).await?, b"newer");
         let after = records.list(&ListParams::default()).await?.items.len();
         assert_eq!(after, before, "what is written lies in the file");
         anyhow::Ok(())
@@ -91,7 +92,5 @@ async fn store(cluster: &Cluster) -> Result<(String, i32)> {
     let list = pods.list(&selector).await?;
     let [pod] = list.items.as_slice() else { bail!("{} pods", list.items.len()) };
     let name = pod.metadata.name.clone().context("no name")?;
-    let statuses = pod.status.as_ref().and_then(|status| status.container_statuses.as_ref());
-    let restarts = statuses.into_iter().flatten().map(|status| status.restart_count).sum();
-    Ok((name, restarts))
+    Ok((name, restarts(pod)))
 }

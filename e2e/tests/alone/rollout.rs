@@ -25,7 +25,7 @@ pub(crate) async fn restart(cluster: &Cluster) -> Result<()> {
 
 /// Waits until the store runs as its Deployment says.
 async fn rolled_out(cluster: &Cluster) -> Result<()> {
-    rollout(cluster, &["status", STORE, "--timeout=180s"]).await
+    rollout(cluster, &["status", STORE, "--timeout=600s"]).await
 }
 
 async fn rollout(cluster: &Cluster, arguments: &[&str]) -> Result<()> {

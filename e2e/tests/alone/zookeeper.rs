@@ -93,7 +93,7 @@ async fn no_acknowledged_write_is_lost(
             let answer = keeper.ask("PUT", &url, &json!({"value": value})).await;
             match answer.map(|answer| answer.status) {
                 Ok(201) => acknowledged.borrow_mut().push((path, value)),
-                Ok(503) => refused.set(refused.get() + 1),
+                Ok(408 | 503) => refused.set(refused.get() + 1),
                 // The connection ended with a replica: whether it was written nobody knows.
                 _ => {}
             }
@@ -234,7 +234,7 @@ async fn migrate(cluster: &Cluster, from: &str, to: &str) -> Result<()> {
     let digest = digest.to_str().context("a path of text")?;
     let migrate =
         ["store", "migrate", "--from", from, "--to", to, "--zookeeper-digest-file", digest];
-    succeeded(cluster.watchword(&migrate, b"").await?)?;
+    succeeded(cluster.watchword_answered(&migrate, b"").await?)?;
     Ok(())
 }
 

@@ -5,6 +5,8 @@
 //! is searched for them, in each form that bytes take on the way. A value that was left lying about
 //! on purpose proves that the search finds what is there.
 
+use std::time::Duration;
+
 use anyhow::{Result, ensure};
 use futures::future::try_join_all;
 use serde_json::json;
@@ -88,29 +90,31 @@ async fn deliver_and_search(namespace: &Namespace, node: &LocalNode) -> Result<(
         Ok(())
     })
     .await?;
-    let read = namespace
-        .exec(&pod, None, &["cat", "/file", "/mnt/mesos/sandbox/sandbox-file"])
-        .await?
-        .success()?;
+    let read = ["cat", "/file", "/mnt/mesos/sandbox/sandbox-file"];
+    let read = namespace.printed(&pod, None, &read).await?;
     assert_eq!(read, format!("{file}{file}"));
-    let said = logs(cluster).await?;
-    for role in ["certificates", "controller", "webhook", "store"] {
-        let pods = format!("{}/watchword-{role}-", names::NAMESPACE);
-        let traces = |(source, text): &(String, String)| {
-            source.starts_with(&pods) && text.contains("\"level\":\"TRACE\"")
-        };
-        ensure!(said.iter().any(traces), "{role} does not log at level trace");
-    }
+    wait_for("the logs of all roles", LIMIT, async || {
+        let said = logs(cluster).await?;
+        for role in ["certificates", "controller", "webhook", "store"] {
+            let pods = format!("{}/watchword-{role}-", names::NAMESPACE);
+            let traces = |(source, text): &(String, String)| {
+                source.starts_with(&pods) && text.contains("\"level\":\"TRACE\"")
+            };
+            ensure!(said.iter().any(traces), "{role} does not log at level trace");
+        }
+        Ok(())
+    })
+    .await?;
 
     let values = [&variable, &file, &member, &broken];
     let needles: Vec<String> = values.iter().flat_map(|value| forms(value)).collect();
-    let found = wait_for("the search to be undisturbed", LIMIT, async || {
+    let found = wait_for("the search to be undisturbed", SEARCH, async || {
         search(cluster, node, &needles, Places::All).await
     })
     .await?;
     assert!(found.is_empty(), "a secret is found in {found:#?}");
 
-    let found = wait_for("the search to be undisturbed", LIMIT, async || {
+    let found = wait_for("the search to be undisturbed", SEARCH, async || {
         search(cluster, node, &forms(&control), Places::All).await
     })
     .await?;
@@ -140,5 +144,8 @@ async fn all_has_been_counted(cluster: &Cluster) -> Result<()> {
     }
     Ok(())
 }
+
+/// A search looks into all that there is, and is begun again when something went meanwhile.
+const SEARCH: Duration = Duration::from_secs(900);
 
 const DOCUMENT: &str = include_str!("../../../docs/metrics.md");

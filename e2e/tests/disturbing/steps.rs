@@ -3,8 +3,6 @@
 //! A policy of the API server keeps the controller from a step, so that it is killed after the ones
 //! before. Its successor, which nothing hinders, brings all to its end.
 
-use std::time::Duration;
-
 use anyhow::{Context, Result, ensure};
 use futures::future::{join_all, try_join_all};
 use kube::api::{DynamicObject, ListParams};
@@ -176,8 +174,13 @@ impl Kind {
                 // There is no workload to make.
                 (Step::Workload, Self::Adopt) => ensure!(!revisions.is_empty(), "no revision"),
                 (Step::Workload, _) => {
-                    ensure!(is_hindered, "not hindered yet: {:?}", status.message);
-                    assert!(!revisions.is_empty() && workload.is_none(), "{name}");
+                    // The revisions were looked at before the status.
+                    ensure!(
+                        is_hindered && !revisions.is_empty(),
+                        "{revisions:?} {:?}",
+                        status.message
+                    );
+                    assert!(workload.is_none(), "{name}");
                 }
                 (Step::Status, _) => {
                     ensure!(!revisions.is_empty(), "no revision");
@@ -192,7 +195,7 @@ impl Kind {
 
     /// Waits until the definition has a revision, a workload that names it, and a status of both.
     async fn ends(self, namespace: &Namespace, name: &str) -> Result<()> {
-        wait_for(&format!("`{name}` to come to its end"), AFTER_THE_LEASE, async || {
+        wait_for(&format!("`{name}` to come to its end"), LIMIT, async || {
             let definition = namespace.definition(name).await?;
             let status = definition.status.clone().unwrap_or_default();
             ensure!(status.observed_generation == definition.metadata.generation, "not looked at");
@@ -235,6 +238,3 @@ async fn keep_from(namespace: &Namespace, step: Step) -> Result<Gate> {
                       "operations": ["CREATE", "UPDATE"], "resources": resources});
     Gate::close(namespace, &controller, rule).await
 }
-
-/// A successor leads after 15 seconds, and tries what was refused again after some more.
-const AFTER_THE_LEASE: Duration = Duration::from_secs(180);

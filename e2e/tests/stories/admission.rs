@@ -7,7 +7,7 @@ use kube::ResourceExt;
 use kube::api::{ObjectMeta, PostParams};
 use serde_json::{Value, json};
 use watchword_crds::TaskDefinition;
-use watchword_e2e::watchword::{LIMIT, answered, task, with_file, with_plain, with_variable};
+use watchword_e2e::watchword::{LIMIT, judged, task, with_file, with_plain, with_variable};
 use watchword_e2e::{Cluster, Namespace, images, run};
 
 #[test]
@@ -297,7 +297,7 @@ fn an_injected_pod_is_fit_for_a_restricted_namespace_and_a_copy_of_it_is_injecte
         let pod = namespace.pod_ready(&pod, LIMIT).await?;
         let name = pod.name_any();
         namespace.says(&name, Some("web"), "from the store: a file's text\n").await?;
-        let whoami = namespace.exec(&name, Some("web"), &["id", "-u"]).await?.success()?;
+        let whoami = namespace.printed(&name, Some("web"), &["id", "-u"]).await?;
         assert_eq!(whoami, "65532\n");
 
         // Copied as people copy pods, with all that was put into it.
@@ -335,7 +335,8 @@ fn an_injected_pod_is_fit_for_a_restricted_namespace_and_a_copy_of_it_is_injecte
 /// A Deployment of somebody's own that passes `restricted`, with a probe and a hook.
 fn restricted_deployment() -> Value {
     let show = "echo \"$DB: $(cat /secret/file)\"; exec sleep 600";
-    let is_there = json!({"exec": {"command": ["sh", "-c", "test \"$DB\" = 'from the store'"]}});
+    let is_there = json!({"exec": {"command": ["sh", "-c", "test \"$DB\" = 'from the store'"]},
+                          "timeoutSeconds": 10});
     json!({
         "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"},
         "spec": {
@@ -385,7 +386,7 @@ async fn refusal(namespace: &Namespace, name: &str, spec: &Value) -> anyhow::Res
             .body(definition.to_string().into_bytes())?;
         Ok(client.request::<TaskDefinition>(request).await?)
     };
-    let answer = answered(ask).await?;
+    let answer = judged(ask).await?;
     Ok(answer.err().map(|error| error.to_string()).unwrap_or_default())
 }
 

@@ -114,12 +114,13 @@ fn of_two_definitions_that_match_one_pod_neither_injects_it_until_one_is_gone() 
             assert!(said.contains(&format!("`{rival}` also adopts")), "{said}");
         }
         // The webhook may know of the second a moment later than the controller.
-        let denied = wait_for("a pod of both to be refused", LIMIT, async || {
-            namespace.refused(&pod("second", "legacy")).await
+        wait_for("a pod of both to be refused", LIMIT, async || {
+            let denied = namespace.refused(&pod("second", "legacy")).await?;
+            ensure!(denied.contains("both adopt this pod, so neither injects it"), "{denied}");
+            ensure!(denied.contains("make their selectors disjoint"), "{denied}");
+            Ok(())
         })
         .await?;
-        assert!(denied.contains("both adopt this pod, so neither injects it"), "{denied}");
-        assert!(denied.contains("make their selectors disjoint"), "{denied}");
 
         namespace.api::<TaskDefinition>().delete("two", &DeleteParams::default()).await?;
         namespace.condition("one", "Conflict", "False").await?;

@@ -2,12 +2,12 @@
 //! secret, and the way from one place to another.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 use anyhow::Result;
 use serde_json::json;
 use watchword_crds::names;
-use watchword_e2e::{Cluster, Namespace, run};
+use watchword_e2e::watchword::LIMIT;
+use watchword_e2e::{Cluster, Namespace, run, wait_for};
 use watchword_store::backend::file::FileBackend;
 use watchword_store::backend::kubernetes::KubernetesBackend;
 use watchword_store::backend::{Listed, Revision, Stored};
@@ -50,9 +50,11 @@ fn a_list_asks_for_no_secret_that_a_watch_has_told_of() {
         let reader = conformance::unsealed(watching, 1).await.remove(0);
         let backend = reader.backend();
         let heads = backend.list(ObjectKind::Head).await?;
-        while !heads.iter().all(|head| backend.cached(&head.name, &head.revision).is_some()) {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        wait_for("the watch to have told of all", LIMIT, async || {
+            let is_known = |head: &Listed| backend.cached(&head.name, &head.revision).is_some();
+            heads.iter().all(is_known).then_some(())
+        })
+        .await?;
         backend.gets.store(0, Ordering::SeqCst);
         let listed = reader.list(None).await?.complete()?;
         let after_list = backend.gets.load(Ordering::SeqCst);

@@ -3,11 +3,12 @@
 
 use std::process::Output;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use tempfile::NamedTempFile;
 use watchword_crds::names;
-use watchword_e2e::{Cluster, Namespace, run};
+use watchword_e2e::watchword::LIMIT;
+use watchword_e2e::{Cluster, Namespace, run, wait_for};
 use watchword_store::MAX_VALUE_BYTES;
 
 #[test]
@@ -17,7 +18,7 @@ fn a_secret_is_kept_to_the_byte_from_its_creation_to_its_end() {
         let path = namespace.secret("deep/db");
         let bytes = b"\0any \xff bytes, to the last newline\n";
         let watchword = async |command: &[&str], input: &[u8]| {
-            cluster.watchword(&[&["secret"], command].concat(), input).await
+            cluster.watchword_answered(&[&["secret"], command].concat(), input).await
         };
 
         let created = watchword(&["create", &path, "--file", "-"], bytes).await?;
@@ -72,10 +73,10 @@ fn the_longest_value_is_kept_and_a_longer_one_is_refused() {
         let longest = &value[..MAX_VALUE_BYTES];
 
         cluster.create_secret(&path, longest).await?;
-        let got = cluster.watchword(&["secret", "get", &path], b"").await?;
+        let got = cluster.watchword_answered(&["secret", "get", &path], b"").await?;
         let arguments = ["secret", "create", &longer, "--file", "-"];
-        let refused = cluster.watchword(&arguments, &value).await?;
-        let none = cluster.watchword(&["secret", "get", &longer], b"").await?;
+        let refused = cluster.watchword_answered(&arguments, &value).await?;
+        let none = cluster.watchword_answered(&["secret", "get", &longer], b"").await?;
         cluster.delete_secret(&path).await?;
 
         assert!(got.stdout == longest, "the longest value has changed on the way");
@@ -93,10 +94,11 @@ fn a_wrong_command_line_is_told_from_a_refusal_and_a_value_is_no_echo() {
         let namespace = cluster.namespace("usage").await?;
         let path = namespace.secret("s");
 
-        let stray = cluster.watchword(&["secret", "create", &path, "hunter2"], b"").await?;
-        let no_path = cluster.watchword(&["secret", "get", "a//b"], b"").await?;
-        let status = cluster.watchword(&["store", "status", "--json"], b"").await?;
-        let plain = cluster.watchword(&["store", "status"], b"").await?;
+        let stray =
+            cluster.watchword_answered(&["secret", "create", &path, "hunter2"], b"").await?;
+        let no_path = cluster.watchword_answered(&["secret", "get", "a//b"], b"").await?;
+        let status = cluster.watchword_answered(&["store", "status", "--json"], b"").await?;
+        let plain = cluster.watchword_answered(&["store", "status"], b"").await?;
 
         let (code, stdout, stderr) = said(&stray);
         assert_eq!((code, stdout.as_str()), (Some(2), ""));
@@ -123,7 +125,7 @@ fn a_service_account_comes_as_far_as_its_roles_let_it() {
         let kubeconfig = kubeconfig.path().to_str().context("a path that is no text")?;
         let watchword = async |command: &[&str]| {
             let arguments = [command, &["--kubeconfig", kubeconfig]].concat();
-            anyhow::Ok(said(&cluster.watchword(&arguments, b"").await?))
+            anyhow::Ok(said(&cluster.watchword_answered(&arguments, b"").await?))
         };
 
         let no_way = watchword(&["store", "status"]).await?;
@@ -143,16 +145,20 @@ fn a_service_account_comes_as_far_as_its_roles_let_it() {
         let plugin = kubeconfig_with(&cluster, &plugin_that_prints(&token)).await?;
         let plugin = plugin.path().to_str().context("a path that is no text")?;
         let by_plugin = ["secret", "get", &path, "--kubeconfig", plugin];
-        let by_plugin = said(&cluster.watchword(&by_plugin, b"").await?);
+        let by_plugin = said(&cluster.watchword_answered(&by_plugin, b"").await?);
         // The administrator of a local cluster has a client certificate.
-        let by_certificate = said(&cluster.watchword(&["secret", "get", &path], b"").await?);
-        let readers: Vec<Value> = cluster
-            .audit()
-            .await?
-            .into_iter()
-            .filter(|line| line["path"] == *path && line["event"] == "read")
-            .map(|line| line["subject"]["user"]["name"].clone())
-            .collect();
+        let by_certificate =
+            said(&cluster.watchword_answered(&["secret", "get", &path], b"").await?);
+        // The log comes to us by the kubelet, a moment later.
+        let readers = wait_for("the audit log to tell of all reads", LIMIT, async || {
+            let lines = cluster.audit().await?.into_iter();
+            let reads = lines.filter(|line| line["path"] == *path && line["event"] == "read");
+            let readers: Vec<Value> =
+                reads.map(|line| line["subject"]["user"]["name"].clone()).collect();
+            ensure!(readers.len() >= 3, "{readers:?}");
+            Ok(readers)
+        })
+        .await?;
         // It is in Watchword's namespace, which outlives the story.
         let removed = cluster
             .kubectl(&["delete", "rolebinding", &way, "--namespace", names::NAMESPACE])

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use futures::AsyncReadExt;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
@@ -11,7 +11,9 @@ use kube::api::{DeleteParams, LogParams, PostParams};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use watchword_e2e::images::BUSYBOX;
-use watchword_e2e::watchword::{LIMIT, task, with_file, with_plain, with_variable};
+use watchword_e2e::watchword::{
+    LIMIT, task, with_file, with_plain, with_variable, without_waiting,
+};
 use watchword_e2e::{Cluster, run, wait_for};
 
 #[test]
@@ -71,17 +73,20 @@ fn a_key_that_cannot_be_taken_fails_the_task_and_says_what_is_there() {
         );
         assert_eq!(status.reason.as_deref(), Some("REASON_CONTAINER_LAUNCH_FAILED"));
         assert_eq!(status.message, Some(format!("Failed to launch container: {missing}")));
-        let resolved = namespace.condition("web", "SecretsResolved", "False").await?;
-        assert_eq!(resolved["reason"], "Invalid");
-        let said = resolved["message"].as_str().unwrap_or_default();
-        for part in [
+        let parts = [
             missing.as_str(),
             "the secret's member `port` is a number; only texts can be taken",
             "the key `password` needs a secret that is a JSON object, and this one is something \
              that is not JSON",
-        ] {
-            assert!(said.contains(part), "{said}");
-        }
+        ];
+        wait_for("a condition that tells of all three", LIMIT, async || {
+            let resolved = namespace.condition("web", "SecretsResolved", "False").await?;
+            let said = resolved["message"].as_str().unwrap_or_default();
+            let is_told = parts.iter().all(|part| said.contains(part));
+            ensure!(is_told && resolved["reason"] == "Invalid", "{resolved}");
+            Ok(())
+        })
+        .await?;
         let everything = serde_json::to_string(&namespace.definition("web").await?)?;
         assert!(!everything.contains("canary-value"), "{everything}");
         anyhow::Ok(())
@@ -292,6 +297,7 @@ fn probes_hooks_init_containers_and_sidecars_of_an_adopted_deployment_have_its_v
         namespace.api::<Pod>().delete(pod, &DeleteParams::default()).await?;
         let mut text = String::new();
         log.read_to_string(&mut text).await?;
+        let text = without_waiting(&text);
         let mut lines: Vec<_> = text.lines().collect();
         // The hook after the start runs beside the program.
         lines.sort_unstable();
@@ -322,7 +328,7 @@ fn what_is_added_to_a_pod_after_the_injection_is_injected_too() {
                 "mutations": [{"patchType": "JSONPatch", "jsonPatch": {"expression":
                     "object.spec.containers[0].?command.orValue([''])[0] != '/watchword/agent' ? [] \
                      : [JSONPatch{op: 'add', path: '/spec/containers/0/readinessProbe', value: \
-                     {'exec': {'command': ['sh', '-c', 'test -n \"$DB\"']}}}]",
+                     {'exec': {'command': ['sh', '-c', 'test -n \"$DB\"']}, 'timeoutSeconds': 10}}]",
                 }}],
             },
         });
@@ -339,8 +345,9 @@ fn what_is_added_to_a_pod_after_the_injection_is_injected_too() {
         namespace.define("app", &json!({"tasks": [adopted], "run": {"adopt": adopt}})).await?;
         namespace.condition("app", "Accepted", "True").await?;
 
+        let words = ["/watchword/agent", "exec", "--cached", "--", "sh", "-c", "test -n \"$DB\""];
         let pods: Api<Pod> = namespace.api();
-        let pod = wait_for("a pod with the probe", LIMIT, async || {
+        let pod = wait_for("a pod with the probe, injected too", LIMIT, async || {
             let pod = json!({
                 "metadata": {"name": "app",
                              "labels": {"app": "app", "watchword.dev/inject": "true"}},
@@ -350,19 +357,19 @@ fn what_is_added_to_a_pod_after_the_injection_is_injected_too() {
                                     "command": ["sh", "-c", "exec sleep 600"]}],
                 },
             });
-            // Webhook and policy may know of it a moment later.
+            // Webhook and policy may know of it a moment later, and one that is asked again and
+            // does not answer in time is passed over.
             let pod = pods.create(&PostParams::default(), &serde_json::from_value(pod)?).await?;
-            if pod.spec.iter().any(|spec| spec.containers[0].readiness_probe.is_some()) {
+            let probe = container(&pod, "app")?["readinessProbe"].take();
+            if probe["exec"]["command"] == json!(words) {
                 return anyhow::Ok(pod);
             }
             pods.delete("app", &DeleteParams::default().grace_period(0)).await?;
-            anyhow::bail!("it has no probe")
+            anyhow::bail!("its probe is {probe}")
         })
         .await?;
 
         let app = container(&pod, "app")?;
-        let words = ["/watchword/agent", "exec", "--cached", "--", "sh", "-c", "test -n \"$DB\""];
-        assert_eq!(app["readinessProbe"]["exec"]["command"], json!(words));
         let names: Vec<&str> = app["env"]
             .as_array()
             .context("no env")?
@@ -408,7 +415,7 @@ fn legacy_deployment() -> Value {
                 "spec": {
                     "serviceAccountName": "legacy",
                     // The hook before the end is a part of it.
-                    "terminationGracePeriodSeconds": 60,
+                    "terminationGracePeriodSeconds": 300,
                     "initContainers": [container("prepare", "echo \"<$DB>\""), proxy],
                     "containers": [app],
                 },

@@ -41,7 +41,7 @@ spec:
             Ok(())
         })
         .await?;
-        let mounts = namespace.exec("box", None, &["cat", "/proc/mounts"]).await?.success()?;
+        let mounts = namespace.printed("box", None, &["cat", "/proc/mounts"]).await?;
         assert!(mounts.contains("tmpfs /memory tmpfs"), "{mounts}");
         let name = format!("greeting.{}.svc.cluster.local", namespace.name());
         wait_for("the Service to have a name", LIMIT, async || {
@@ -50,8 +50,12 @@ spec:
             Ok(())
         })
         .await?;
-        let code = namespace.exec("box", None, &["sh", "-c", "echo no >&2; exit 7"]).await?;
-        assert_eq!((code.stderr.as_slice(), code.code), (b"no\n".as_slice(), 7));
+        wait_for("the exit code of a program", LIMIT, async || {
+            let code = namespace.exec("box", None, &["sh", "-c", "echo no >&2; exit 7"]).await?;
+            ensure!((code.stderr.as_slice(), code.code) == (b"no\n", 7), "{code:?}");
+            Ok(())
+        })
+        .await?;
         anyhow::Ok(())
     });
 }

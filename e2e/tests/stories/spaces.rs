@@ -50,6 +50,8 @@ fn a_namespace_that_was_made_again_gets_its_predecessors_secrets_only_once_confi
         cluster.apply(yaml).await?;
         // A definition of its own: the pod that was refused half comes to run meanwhile.
         again.define("confirmed", &json!({"tasks": tasks[..1]})).await?;
+        // The store may hear of it after its first pod has asked.
+        again.in_state("confirmed", "TASK_RUNNING").await?;
         let pod = again.running_pod("confirmed").await?;
         again.says(&pod, None, "gold\n").await?;
         assert_eq!(read_as_admin(&again, &store, &there).await?.status, 200);
@@ -147,6 +149,8 @@ async fn read_as_admin(namespace: &Namespace, store: &Https, path: &str) -> Resu
     // Authorizers learn of a new binding by a watch.
     wait_for("the grant to count", LIMIT, async || {
         let answer = store.ask("GET", &url, Some(&token), &Value::Null).await?;
+        // And of an account that was made again, as of its namespace.
+        ensure!(answer.status != 401, "{}", answer.text());
         ensure!(!answer.text().contains("grant the verb"), "{}", answer.text());
         Ok(answer)
     })

