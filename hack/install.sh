@@ -7,8 +7,17 @@
 source "$(dirname "$0")/lib.sh"
 overlay=${1:?which overlay}
 
-apply() { kubectl apply --server-side --force-conflicts --kustomize "$1" >"$logs/apply.log" 2>&1 ||
-  { cat "$logs/apply.log" >&2; fail "cannot apply $1"; }; }
+# A kind may be known to the API server a moment later than its definition is established.
+apply() {
+  for ((i = 0; ; i++)); do
+    kubectl apply --server-side --force-conflicts --kustomize "$1" >"$logs/apply.log" 2>&1 && return
+    if ((i == 30)) || ! grep -q 'no matches for kind' "$logs/apply.log"; then
+      cat "$logs/apply.log" >&2
+      fail "cannot apply $1"
+    fi
+    sleep 1
+  done
+}
 
 apply crds
 kubectl get --kustomize crds --output name |

@@ -207,13 +207,8 @@ impl Service {
 
     /// Writes the line of a failure, which also says how many others have none.
     fn record_failure(&self, entry: Entry<'_>, failure: &Failure) -> Result<(), Failure> {
-        let unwritten = self.throttle.take_unwritten();
-        let written = self.write(&Entry { cause: Some(audit::cause(failure)), unwritten, ..entry });
-        if !matches!(written, Ok(true)) {
-            // The next line that can be written says it.
-            self.throttle.add_unwritten(unwritten);
-        }
-        written.map(drop)
+        let cause = Some(audit::cause(failure));
+        self.throttle.tell_unwritten(|unwritten| self.write(&Entry { cause, unwritten, ..entry }))
     }
 }
 

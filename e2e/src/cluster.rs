@@ -45,7 +45,7 @@ use tokio::process::Command;
 
 pub use certificate::{ClientAuthority, ClientCertificate};
 pub use gate::Gate;
-pub use https::{Answer, Https, answered};
+pub use https::{Answer, Https, Request, answered};
 pub use local::{EtcdEntry, LocalNode, Process};
 pub use namespace::Namespace;
 pub use own::{SEALED, run_alone, run_audited};

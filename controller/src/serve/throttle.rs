@@ -90,7 +90,7 @@ impl Throttle {
         if left >= 1.0 {
             return Ok(());
         }
-        self.add_unwritten(1);
+        self.unwritten.fetch_add(1, Ordering::Relaxed);
         let wait = Duration::from_secs_f64((1.0 - left) / PER_SECOND);
         Err(Failure::new(
             ErrorCode::TooManyRequests,
@@ -149,18 +149,26 @@ impl Throttle {
         outcome
     }
 
-    /// Counts refusals that no audit line tells of.
-    pub(super) fn add_unwritten(&self, refusals: u64) {
-        self.unwritten.fetch_add(refusals, Ordering::Relaxed);
-    }
-
-    /// How many refusals no audit line has told of; from now on they count as told.
-    pub(super) fn take_unwritten(&self) -> u64 {
+    /// Has an audit line written that tells how many refusals no line has told of. They count as told
+    /// once `write` says that every sink has the line; else the next one tells them.
+    ///
+    /// # Errors
+    ///
+    /// Those of `write`.
+    pub(super) fn tell_unwritten<E>(
+        &self,
+        write: impl FnOnce(u64) -> Result<bool, E>,
+    ) -> Result<(), E> {
         // Mostly there are none: reading does not take the line away from the other processors.
-        match self.unwritten.load(Ordering::Relaxed) {
+        let unwritten = match self.unwritten.load(Ordering::Relaxed) {
             0 => 0,
             _ => self.unwritten.swap(0, Ordering::Relaxed),
+        };
+        let written = write(unwritten);
+        if !matches!(written, Ok(true)) {
+            self.unwritten.fetch_add(unwritten, Ordering::Relaxed);
         }
+        written.map(drop)
     }
 }
 
@@ -226,17 +234,25 @@ mod tests {
     fn what_was_left_out_of_the_log_is_counted_once() {
         let (throttle, now) = (Throttle::new(), Instant::now());
         exhausted(&throttle, ALICE, now);
-        throttle.take_unwritten();
+        let told = |written: Result<bool, ()>| {
+            let mut told = None;
+            let outcome = throttle.tell_unwritten(|unwritten| {
+                told = Some(unwritten);
+                written
+            });
+            assert_eq!(outcome, written.map(drop));
+            told.unwrap()
+        };
+        told(Ok(true));
 
         for _ in 0..3 {
             throttle.check(ALICE, now).unwrap_err();
         }
 
-        assert_eq!(throttle.take_unwritten(), 3);
-        assert_eq!(throttle.take_unwritten(), 0);
-        // The line with the count could not be written.
-        throttle.add_unwritten(3);
-        assert_eq!(throttle.take_unwritten(), 3);
+        assert_eq!(told(Err(())), 3, "refused where no line can be written");
+        assert_eq!(told(Ok(false)), 3, "continued where a sink has no line");
+        assert_eq!(told(Ok(true)), 3, "neither has lost the count");
+        assert_eq!(told(Ok(true)), 0);
     }
 
     #[tokio::test]

@@ -617,13 +617,18 @@ async fn a_shutdown_finishes_what_was_begun_and_accepts_nothing_new() {
     let limits = Limits { end: SOON, request: Duration::from_secs(10), ..limits() };
     let server = Server::start(limits, None).await;
     let mut stream = server.connect(server.client()).await.unwrap();
-    let head = format!("POST /echo HTTP/1.1\r\nhost: {NAME}\r\ncontent-length: 4\r\n\r\nbo");
+    let head = format!(
+        "POST /echo HTTP/1.1\r\nhost: {NAME}\r\ncontent-length: 4\r\nexpect: 100-continue\r\n\r\n"
+    );
     stream.write_all(head.as_bytes()).await.unwrap();
-    time::sleep(Duration::from_millis(50)).await;
+    // Said when the body is asked for: the request has begun.
+    let mut begun = [0; 25];
+    stream.read_exact(&mut begun).await.unwrap();
+    assert_eq!(&begun, b"HTTP/1.1 100 Continue\r\n\r\n");
 
     server.trigger.request();
     time::sleep(Duration::from_millis(50)).await;
-    stream.write_all(b"dy").await.unwrap();
+    stream.write_all(b"body").await.unwrap();
 
     let said = closed(&mut stream).await;
     assert!(said.starts_with("HTTP/1.1 200 ") && said.ends_with("body"), "{said:?}");

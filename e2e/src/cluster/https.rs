@@ -35,6 +35,19 @@ pub struct Https {
     roots: Arc<RootCertStore>,
 }
 
+/// A request of JSON, or of nothing.
+#[derive(Clone, Debug)]
+pub struct Request<'a> {
+    /// The method.
+    pub method: &'a str,
+    /// The path, as it is sent.
+    pub path: String,
+    /// The token of who asks.
+    pub token: Option<&'a str>,
+    /// The body; null for none.
+    pub body: Value,
+}
+
 /// What a service answered.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Answer {
@@ -79,6 +92,15 @@ impl Cluster {
         let bundles: Api<ConfigMap> = Api::namespaced(self.client(), names::NAMESPACE);
         let bundle = bundles.get("watchword-ca").await?.data.unwrap_or_default();
         let pem = bundle.get("ca.crt").context("the ConfigMap `watchword-ca` has no ca.crt")?;
+        self.https_trusting(role, pem)
+    }
+
+    /// The same, trusted by a bundle in PEM.
+    ///
+    /// # Errors
+    ///
+    /// If the bundle is broken.
+    pub fn https_trusting(&self, role: &str, pem: &str) -> Result<Https> {
         let mut roots = RootCertStore::empty();
         for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
             roots.add(certificate.context("a broken CA bundle")?)?;
@@ -171,30 +193,9 @@ impl Https {
         headers: &[String],
         body: &[u8],
     ) -> Result<Answer> {
-        let mut lines = vec![
-            format!("{method} {path} HTTP/1.1"),
-            "Host: watchword".to_owned(),
-            "Connection: close".to_owned(),
-            format!("Content-Length: {}", body.len()),
-        ];
-        lines.extend_from_slice(headers);
-        let head = format!("{}\r\n\r\n", lines.join("\r\n"));
-        let exchange = async {
-            let stream = self.handshake().await?;
-            let (mut reader, mut writer) = tokio::io::split(stream);
-            let write = async {
-                writer.write_all(head.as_bytes()).await?;
-                writer.write_all(body).await?;
-                writer.flush().await
-            };
-            let mut answer = Vec::new();
-            // Who refuses a body early does not read it to its end: then writing fails, and the
-            // answer says why. Some end without a word to TLS.
-            let (written, read) = tokio::join!(write, reader.read_to_end(&mut answer));
-            ensure!(!answer.is_empty(), "no answer; written: {written:?}, read: {read:?}");
-            parse(&answer)
-        };
-        timeout(LIMIT, exchange).await.with_context(|| format!("no answer to {method} {path}"))?
+        let head = head(method, path, headers, body.len(), true);
+        let answer = self.exchange(&[head.as_bytes(), body].concat()).await;
+        parse(&answer.with_context(|| format!("{method} {path}"))?)
     }
 
     /// Asks with a token and JSON, and again as [`answered`] says.
@@ -224,11 +225,55 @@ impl Https {
         token: Option<&str>,
         body: &Value,
     ) -> Result<Answer> {
-        let token = token.map(|token| format!("Authorization: Bearer {token}"));
-        let json = Some("Content-Type: application/json".to_owned());
-        let headers: Vec<String> = token.into_iter().chain(json).collect();
-        let body = if body.is_null() { String::new() } else { body.to_string() };
+        let (headers, body) = with_token(token, body);
         self.send(method, path, &headers, body.as_bytes()).await
+    }
+
+    /// Asks all of these one after another on one connection: so many a second that a limit on them
+    /// is reached on a slow machine too. Fewer answers than requests are returned when the
+    /// connection ends before.
+    ///
+    /// # Errors
+    ///
+    /// If there is no connection, or no end of it within the time limit.
+    pub async fn ask_in_turn(&self, requests: &[Request<'_>]) -> Result<Vec<Answer>> {
+        let mut text = String::new();
+        for (index, Request { method, path, token, body }) in requests.iter().enumerate() {
+            let (headers, body) = with_token(*token, body);
+            let is_last = index + 1 == requests.len();
+            text += &head(method, path, &headers, body.len(), is_last);
+            text += &body;
+        }
+        let text = self.exchange(text.as_bytes()).await?;
+        let (mut rest, mut answers) = (text.as_slice(), Vec::new());
+        while let Ok(mut answer) = parse(rest) {
+            let length = answer.header("Content-Length").context("no length")?.parse()?;
+            if answer.body.len() < length {
+                break;
+            }
+            let following = answer.body.split_off(length).len();
+            rest = &rest[rest.len() - following..];
+            answers.push(answer);
+        }
+        Ok(answers)
+    }
+
+    /// Writes all of this and reads until the end of the connection.
+    async fn exchange(&self, text: &[u8]) -> Result<Vec<u8>> {
+        let exchange = async {
+            let (mut reader, mut writer) = tokio::io::split(self.handshake().await?);
+            let write = async {
+                writer.write_all(text).await?;
+                writer.flush().await
+            };
+            let mut answer = Vec::new();
+            // Who refuses a body early does not read it to its end: then writing fails, and the
+            // answer says why. Some end without a word to TLS.
+            let (written, read) = tokio::join!(write, reader.read_to_end(&mut answer));
+            ensure!(!answer.is_empty(), "no answer; written: {written:?}, read: {read:?}");
+            Ok(answer)
+        };
+        timeout(LIMIT, exchange).await.context("no answer")?
     }
 }
 
@@ -248,6 +293,26 @@ pub async fn answered(request: impl AsyncFn() -> Result<Answer>) -> Result<Answe
         Ok(answer)
     })
     .await
+}
+
+/// The lines before a body. `headers` are whole lines.
+fn head(method: &str, path: &str, headers: &[String], length: usize, is_last: bool) -> String {
+    let mut lines = vec![
+        format!("{method} {path} HTTP/1.1"),
+        "Host: watchword".to_owned(),
+        format!("Content-Length: {length}"),
+    ];
+    lines.extend(is_last.then(|| "Connection: close".to_owned()));
+    lines.extend_from_slice(headers);
+    format!("{}\r\n\r\n", lines.join("\r\n"))
+}
+
+/// The headers and the body of JSON, or of nothing, by somebody with a token.
+fn with_token(token: Option<&str>, body: &Value) -> (Vec<String>, String) {
+    let token = token.map(|token| format!("Authorization: Bearer {token}"));
+    let json = Some("Content-Type: application/json".to_owned());
+    let body = if body.is_null() { String::new() } else { body.to_string() };
+    (token.into_iter().chain(json).collect(), body)
 }
 
 fn parse(answer: &[u8]) -> Result<Answer> {

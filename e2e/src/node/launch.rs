@@ -96,7 +96,7 @@ impl Drop for Node {
         // `unshare` ignores SIGTERM, and `--kill-child` takes PID 1 with it.
         self.unshare.kill().ok();
         self.unshare.wait().ok();
-        self.record.init.wait_gone(Duration::from_secs(10));
+        self.record.init.wait_gone(Duration::from_secs(60));
         remove_cgroup(&self.record.cgroup);
     }
 }
@@ -104,7 +104,7 @@ impl Drop for Node {
 /// Removes a control group whose processes have just been killed: the last of them may take a
 /// moment to leave it.
 pub(crate) fn remove_cgroup(name: &str) {
-    for _ in 0..100 {
+    for _ in 0..1000 {
         match cgroup::remove(name) {
             Ok(()) => return,
             Err(_) => std::thread::sleep(Duration::from_millis(50)),
@@ -151,7 +151,7 @@ fn spawn(layout: &Layout, tools: &Tools, program: &Path, audit: bool) -> Result<
 fn identify(unshare: &mut Child) -> Result<(ProcessIdentity, ProcessIdentity)> {
     let pid = unshare.id();
     let children = format!("/proc/{pid}/task/{pid}/children");
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + Duration::from_secs(60);
     loop {
         if let Some(status) = unshare.try_wait().context("cannot wait for `unshare`")? {
             bail!("`unshare` ended ({status})");

@@ -224,7 +224,7 @@ fn start(layout: &Layout, options: &UpOptions) -> Result<Record> {
         .context("cannot start the supervisor")?;
     let identity = ProcessIdentity::of(supervisor.id().cast_signed())?;
     write_json(&layout.supervisor(), &identity)?;
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + Duration::from_secs(300);
     loop {
         if let Some(record) = Record::read(&layout.record()) {
             return Ok(record);

@@ -45,7 +45,7 @@ fn a_cluster_comes_once_survives_its_starter_and_a_crash_leaves_only_empty_group
         // The namespace's account may not be there yet.
         local_cluster(&name, &run).status.success()
     });
-    success(&name, &["kubectl", "wait", "pod/loaded", "--for=condition=Ready", "--timeout=120s"]);
+    success(&name, &["kubectl", "wait", "pod/loaded", "--for=condition=Ready", "--timeout=300s"]);
 
     // The end of the supervisor is the end of everything but empty control groups.
     kill(first.holder.pid);

@@ -123,21 +123,31 @@ fn pods_from_before_and_after_a_succession_of_authorities_get_their_secrets() {
                     namespace.define("before", &web("before")).await?;
                     let before = printed(&namespace, "before", "<first>\n").await?;
                     assert_eq!(told(&before, 1)?, one);
-                    let served = certificates_served(&store).await?;
 
                     let now = Timestamp::now().to_string();
                     certificates
                         .change_container(json!({"args": ["--rotate-ca-before", now]}))
                         .await?;
 
-                    wait_for("the new authority beside the old one", LIMIT, async || {
-                        let bundle = authorities(&cluster).await?;
-                        ensure!(count(&bundle) == 2, "{} authorities", count(&bundle));
-                        ensure!(bundle.contains(one.trim()), "the old one is not among them");
-                        Ok(())
-                    })
+                    let both =
+                        wait_for("the new authority beside the old one", LIMIT, async || {
+                            let bundle = authorities(&cluster).await?;
+                            ensure!(count(&bundle) == 2, "{} authorities", count(&bundle));
+                            ensure!(bundle.contains(one.trim()), "the old one is not among them");
+                            Ok(bundle)
+                        })
+                        .await?;
+                    let by_the_new =
+                        cluster.https_trusting("store", &both.replace(one.trim(), ""))?;
+                    wait_for(
+                        "the store's certificate to be the new authority's",
+                        LIMIT,
+                        async || {
+                            look_now(&store).await?;
+                            by_the_new.handshake().await
+                        },
+                    )
                     .await?;
-                    serves_another(&store, served).await?;
 
                     // The pod from before knows the old authority alone, also when it starts again.
                     cluster.update_secret(&secret, "second").await?;
@@ -179,7 +189,6 @@ fn a_service_is_rolled_before_the_overlap_ends_and_pods_that_are_not_ours_to_rol
                     })
                     .await?;
                     let before = strangers(&namespace).await?;
-                    let served = certificates_served(&store).await?;
 
                     let now = Timestamp::now().to_string();
                     certificates
@@ -190,7 +199,6 @@ fn a_service_is_rolled_before_the_overlap_ends_and_pods_that_are_not_ours_to_rol
                         told(&try_pod(&namespace).await?, 2)
                     })
                     .await?;
-                    let served = serves_another(&store, served).await?;
 
                     // For a month nothing is done, but everything is said.
                     for (name, reason) in REASONS {
@@ -225,8 +233,16 @@ fn a_service_is_rolled_before_the_overlap_ends_and_pods_that_are_not_ours_to_rol
                     }
 
                     end_overlap(&cluster).await?;
-                    // One for the new authority alone.
-                    serves_another(&store, served).await?;
+                    let by_the_old = cluster.https_trusting("store", &told(&before["app"], 1)?)?;
+                    wait_for("the store to vouch for the new authority alone", LIMIT, async || {
+                        look_now(&store).await?;
+                        let refused =
+                            by_the_old.handshake().await.err().context("it is trusted")?;
+                        let refused = format!("{refused:#}");
+                        ensure!(refused.contains("invalid peer certificate"), "{refused}");
+                        Ok(())
+                    })
+                    .await?;
                     cluster.update_secret(&namespace.secret("s"), "second").await?;
                     for name in ["web", "app"] {
                         let pod = after[name].name_any();
@@ -412,26 +428,6 @@ async fn look_now(role: &Role) -> Result<()> {
         role.api::<Pod>().patch(&pod.name_any(), &PatchParams::default(), &patch).await?;
     }
     Ok(())
-}
-
-/// How often the pods of a role have said that they serve a new certificate.
-async fn certificates_served(role: &Role) -> Result<usize> {
-    let mut served = 0;
-    for pod in role.pods().await? {
-        let log = role.api::<Pod>().logs(&pod.name_any(), &LogParams::default()).await?;
-        served += log.matches("\"serving a new certificate\"").count();
-    }
-    Ok(served)
-}
-
-/// Waits until a role has served more certificates than these, and returns how many.
-async fn serves_another(role: &Role, before: usize) -> Result<usize> {
-    wait_for("a new certificate to be served", LIMIT, async || {
-        look_now(role).await?;
-        let served = certificates_served(role).await?;
-        (served > before).then_some(served).context("it serves the old one")
-    })
-    .await
 }
 
 /// The bundle that is published.

@@ -328,7 +328,8 @@ fn what_is_added_to_a_pod_after_the_injection_is_injected_too() {
                 "mutations": [{"patchType": "JSONPatch", "jsonPatch": {"expression":
                     "object.spec.containers[0].?command.orValue([''])[0] != '/watchword/agent' ? [] \
                      : [JSONPatch{op: 'add', path: '/spec/containers/0/readinessProbe', value: \
-                     {'exec': {'command': ['sh', '-c', 'test -n \"$DB\"']}, 'timeoutSeconds': 10}}]",
+                     {'exec': dyn({'command': ['sh', '-c', 'test -n \"$DB\"']}), 'timeoutSeconds': \
+                     dyn(10)}}]",
                 }}],
             },
         });
