@@ -104,7 +104,7 @@ fn whoever_is_refused_too_often_has_to_wait_and_nobody_else() {
         // Each replica counts for itself.
         let mut told_to_wait = None;
         for n in 0..40 {
-            let guess = |m| Request {
+            let guess = |m: usize| Request {
                 method: "GET",
                 path: url(50 * n + m),
                 token: Some(&guesser),
