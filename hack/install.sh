@@ -9,6 +9,7 @@ overlay=${1:?which overlay}
 
 # A kind may be known to the API server a moment later than its definition is established.
 apply() {
+  local i
   for ((i = 0; ; i++)); do
     kubectl apply --server-side --force-conflicts --kustomize "$1" >"$logs/apply.log" 2>&1 && return
     if ((i == 30)) || ! grep -q 'no matches for kind' "$logs/apply.log"; then

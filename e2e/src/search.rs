@@ -4,6 +4,7 @@
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::Read;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use base64::Engine;
@@ -14,7 +15,7 @@ use kube::discovery::{Discovery, Scope, verbs};
 use kube::{Api, ResourceExt};
 use watchword_crds::names;
 
-use crate::cluster::{Cluster, LocalNode};
+use crate::cluster::{Cluster, LocalNode, wait_for};
 
 /// Where to search.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -25,12 +26,24 @@ pub enum Places {
     NoApplications,
 }
 
-/// All places where one of the texts is.
+/// All places where one of the texts is. It is begun anew when something went while it was read.
 ///
 /// # Errors
 ///
-/// Something cannot be read, for one because it went in the middle of it: try again.
+/// Something can never be read.
 pub async fn search(
+    cluster: &Cluster,
+    node: &LocalNode,
+    needles: &[String],
+    places: Places,
+) -> Result<Vec<String>> {
+    wait_for("the search to be undisturbed", LIMIT, async || {
+        search_once(cluster, node, needles, places).await
+    })
+    .await
+}
+
+async fn search_once(
     cluster: &Cluster,
     node: &LocalNode,
     needles: &[String],
@@ -206,6 +219,9 @@ pub fn hex(value: &str) -> String {
         text
     })
 }
+
+/// Long: it looks into all that there is.
+const LIMIT: Duration = Duration::from_secs(900);
 
 #[cfg(test)]
 mod tests {

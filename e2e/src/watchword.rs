@@ -31,14 +31,18 @@ const MAY_PASS: [&str; 15] = [
     "cannot list the pods",
     "cannot look at the namespace",
     "cannot tell whose secrets",
+    "has not confirmed",
     "ended the connection",
     "in time",
     "is ready",
     "the connection to the store broke",
-    "the request failed",
     "took too long",
     "try again",
 ];
+
+fn may_pass(refusal: &str) -> bool {
+    MAY_PASS.iter().any(|text| refusal.contains(text))
+}
 
 impl Cluster {
     /// As [`Cluster::watchword`], and again as long as the store is too busy for an answer.
@@ -50,8 +54,7 @@ impl Cluster {
         wait_for(&format!("an answer to `watchword {}`", arguments.join(" ")), LIMIT, async || {
             let output = self.watchword(arguments, input).await?;
             let said = String::from_utf8_lossy(&output.stderr);
-            let may_pass = MAY_PASS.iter().any(|text| said.contains(text));
-            ensure!(output.status.success() || !may_pass, "{said}");
+            ensure!(output.status.success() || !may_pass(&said), "{said}");
             Ok(output)
         })
         .await
@@ -134,12 +137,13 @@ impl Cluster {
         wait_for(&format!("`watchword {}`", command.join(" ")), LIMIT, async || {
             let output = self.watchword(command, input).await?;
             let said = String::from_utf8_lossy(&output.stderr).into_owned();
-            let is_done = output.status.success() || said.contains(nothing_left) && !is_first;
+            let is_done = output.status.success() || (!is_first && said.contains(nothing_left));
             let refusal = (!is_done).then(|| anyhow!("{}: {said}", command.join(" ")));
             is_first = false;
             match refusal {
-                Some(refusal) if MAY_PASS.iter().any(|text| said.contains(text)) => Err(refusal),
-                outcome => Ok(outcome.map_or(Ok(()), Err)),
+                Some(refusal) if may_pass(&said) => Err(refusal),
+                Some(refusal) => Ok(Err(refusal)),
+                None => Ok(Ok(())),
             }
         })
         .await?
@@ -170,7 +174,7 @@ impl Cluster {
 ///
 /// There is no answer after [`LIMIT`].
 pub async fn judged<T>(request: impl AsyncFn() -> Result<T>) -> Result<Result<T>> {
-    wait_for("the webhook to answer", LIMIT, async || match request().await {
+    wait_for("the API server to answer", LIMIT, async || match request().await {
         Err(error) if is_busy(&format!("{error:#}")) => Err(error),
         outcome => Ok(outcome),
     })

@@ -2,12 +2,10 @@
 //!
 //! Of the test programs this is the last in the alphabet, and so the last that cargo runs.
 
-use std::time::Duration;
-
 use anyhow::ensure;
 use serde_json::json;
 use watchword_e2e::search::{Places, forms, random_value, search};
-use watchword_e2e::{Cluster, run, skip, wait_for};
+use watchword_e2e::{Cluster, run, skip};
 
 #[test]
 fn no_value_of_any_story_is_left_where_no_application_writes() {
@@ -28,15 +26,9 @@ fn no_value_of_any_story_is_left_where_no_application_writes() {
 
         for (values, is_left) in [(values, false), ([control].into(), true)] {
             let needles: Vec<String> = values.iter().flat_map(|value| forms(value)).collect();
-            let found = wait_for("the search to be undisturbed", SEARCH, async || {
-                search(&cluster, &node, &needles, Places::NoApplications).await
-            })
-            .await?;
+            let found = search(&cluster, &node, &needles, Places::NoApplications).await?;
             assert_eq!(!found.is_empty(), is_left, "one of {values:?} is found in {found:#?}");
         }
         Ok(())
     });
 }
-
-/// A search looks into all that there is, and is begun again when something went meanwhile.
-const SEARCH: Duration = Duration::from_secs(900);

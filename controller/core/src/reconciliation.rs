@@ -30,7 +30,7 @@ use crate::workload::{self, WorkloadKind};
 pub use self::acceptance::{Refusal, accept};
 pub use self::budget::Budget;
 pub use self::pods::{is_waiting_for_secrets, latest, retry};
-pub use self::stage::{Cause, Failure, Stage, clean, is_live, is_ready, stage};
+pub use self::stage::{Cause, Failure, Hindrance, Stage, clean, is_live, is_ready, stage};
 pub use self::status::{Check, Outcome, Report, status};
 pub use self::trust::{Course, Strangers, Trust, strangers, to_roll};
 

@@ -11,8 +11,8 @@ use kube::runtime::events::{Event, EventType, Recorder};
 use kube::{Resource, ResourceExt as _};
 use tracing::debug;
 use watchword_core::reconciliation::{
-    Check, Course, Failure, Observed, Outcome, Plan, Stage, is_waiting_for_secrets, stage,
-    strangers,
+    Check, Course, Failure, Hindrance, Observed, Outcome, Plan, Stage, is_waiting_for_secrets,
+    stage, strangers,
 };
 
 use super::context::{Context, Key};
@@ -41,13 +41,13 @@ pub(super) async fn tell(facts: Facts<'_>, key: &Key, context: &Context) {
     let ids: HashSet<String> = news.iter().map(|one| one.id.clone()).collect();
     let fresh = context.memory.news(key, ids);
     let fresh: Vec<News> = news.into_iter().filter(|one| fresh.contains(&one.id)).collect();
-    for cause in fresh.iter().filter_map(|one| one.cause) {
-        context.metrics.count_launch_failure(cause);
+    for hindrance in fresh.iter().filter_map(|one| one.hindrance) {
+        context.metrics.count_launch_failure(hindrance);
     }
     // A Deployment of a thousand pods that all fail alike needs no thousand Events.
-    for News { note, pod, reason, cause, .. } in fresh.into_iter().take(MOST_AT_ONCE) {
+    for News { note, pod, reason, hindrance, .. } in fresh.into_iter().take(MOST_AT_ONCE) {
         publish(&definition, EventType::Warning, reason, &note, pod.clone(), context).await;
-        if let Some(pod) = pod.filter(|_| cause.is_none()) {
+        if let Some(pod) = pod.filter(|_| hindrance.is_none()) {
             publish(&pod, EventType::Warning, reason, &note, None, context).await;
         }
     }
@@ -55,7 +55,7 @@ pub(super) async fn tell(facts: Facts<'_>, key: &Key, context: &Context) {
 
 struct News {
     /// What kept containers from being launched, if anything did.
-    cause: Option<&'static str>,
+    hindrance: Option<Hindrance>,
     /// The same as long as the news is the same.
     id: String,
     note: String,
@@ -67,7 +67,7 @@ struct News {
 fn news(facts: &Facts<'_>) -> Vec<News> {
     let Facts { check, now, observed, outcome, plan, .. } = facts;
     let of_definition = |reason: &'static str, note: &str| News {
-        cause: None,
+        hindrance: None,
         id: format!("{reason}: {note}"),
         note: note.to_owned(),
         pod: None,
@@ -94,12 +94,12 @@ fn news(facts: &Facts<'_>) -> Vec<News> {
     for pod in &observed.pods {
         let id = pod.uid().unwrap_or_default();
         if let Stage::Failed(Failure { cause, message, .. }) = stage(pod, *now)
-            && let Some(cause) = cause.of_launch()
+            && let Some(hindrance) = cause.hindrance()
         {
             news.push(News {
-                cause: Some(cause),
+                hindrance: Some(hindrance),
                 id: format!("launch {id} {message}"),
-                note: format!("{cause}: {message}"),
+                note: format!("{}: {message}", hindrance.as_str()),
                 pod: Some(reference(pod)),
                 reason: "LaunchFailed",
             });
@@ -107,7 +107,7 @@ fn news(facts: &Facts<'_>) -> Vec<News> {
             && is_waiting_for_secrets(pod, *since, *now)
         {
             news.push(News {
-                cause: None,
+                hindrance: None,
                 id: format!("pending {id} {message}"),
                 note: message.clone(),
                 pod: Some(reference(pod)),

@@ -4,7 +4,7 @@ use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
-use watchword_core::reconciliation::Cause;
+use watchword_core::reconciliation::Hindrance;
 
 use crate::metrics::{Metrics, begin_at_zero};
 
@@ -34,13 +34,18 @@ pub(super) struct CauseLabel {
     pub(super) cause: &'static str,
 }
 
+impl CauseLabel {
+    fn of(hindrance: Hindrance) -> Self {
+        Self { cause: hindrance.as_str() }
+    }
+}
+
 impl ReconcileMetrics {
     /// Registers them.
     pub(super) fn new(metrics: &Metrics) -> Self {
         let duration = Histogram::new(exponential_buckets(0.001, 2.0, 14));
         let (launch_failures, reconciles) = (Family::default(), Family::default());
-        let causes = [Cause::Agent, Cause::Kubelet].into_iter().filter_map(Cause::of_launch);
-        begin_at_zero(&launch_failures, causes.map(|cause| CauseLabel { cause }));
+        begin_at_zero(&launch_failures, Hindrance::ALL.map(CauseLabel::of));
         begin_at_zero(&reconciles, [ResultLabel { result: ReconcileResult::Error }]);
         metrics.register(|registry| {
             registry.register(
@@ -62,9 +67,8 @@ impl ReconcileMetrics {
         self.reconciles.get_or_create(&ResultLabel { result }).inc();
     }
 
-    /// Counts one by its cause ([`Cause::of_launch`]).
-    pub(super) fn count_launch_failure(&self, cause: &'static str) {
-        self.launch_failures.get_or_create(&CauseLabel { cause }).inc();
+    pub(super) fn count_launch_failure(&self, hindrance: Hindrance) {
+        self.launch_failures.get_or_create(&CauseLabel::of(hindrance)).inc();
     }
 }
 
@@ -83,7 +87,7 @@ mod tests {
             let zero = format!("watchword_launch_failures_total{{cause=\"{cause}\"}} 0\n");
             assert!(before.contains(&zero), "{before}");
         }
-        reconciles.count_launch_failure("secrets");
+        reconciles.count_launch_failure(Hindrance::Secrets);
         let after = metrics.encode().unwrap();
         assert!(
             after.contains("watchword_launch_failures_total{cause=\"secrets\"} 1\n"),

@@ -235,13 +235,13 @@ mod tests {
         let (throttle, now) = (Throttle::new(), Instant::now());
         exhausted(&throttle, ALICE, now);
         let told = |written: Result<bool, ()>| {
-            let mut told = None;
+            let mut count = None;
             let outcome = throttle.tell_unwritten(|unwritten| {
-                told = Some(unwritten);
+                count = Some(unwritten);
                 written
             });
             assert_eq!(outcome, written.map(drop));
-            told.unwrap()
+            count.unwrap()
         };
         told(Ok(true));
 

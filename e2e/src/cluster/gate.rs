@@ -55,7 +55,7 @@ impl Gate {
                     "expression": format!(
                         "request.userInfo.username != '{account}' \
                          && (request.resource.resource != 'configmaps' \
-                             || object.metadata.?name.orValue('') != 'asks')"
+                             || object.metadata.?name.orValue('') != '{ASKS}')"
                     ),
                     "message": Self::WORDS,
                     "reason": "Forbidden",
@@ -70,7 +70,7 @@ impl Gate {
         });
         let gate = Self { cluster, name };
         namespace.apply(&format!("{policy}\n---\n{binding}")).await?;
-        let config: ConfigMap = serde_json::from_value(json!({"metadata": {"name": "asks"}}))?;
+        let config: ConfigMap = serde_json::from_value(json!({"metadata": {"name": ASKS}}))?;
         let only_asks = PostParams { dry_run: true, ..PostParams::default() };
         wait_for("the gate to be closed", LIMIT, async || {
             let asked = namespace.api::<ConfigMap>().create(&only_asks, &config).await;
@@ -96,3 +96,6 @@ impl Gate {
         Ok(())
     }
 }
+
+/// A ConfigMap by which one sees that a gate is closed; none is ever made.
+const ASKS: &str = "asks";

@@ -1,10 +1,11 @@
 //! HTTPS as an attacker speaks it: what goes out is written byte for byte, so that no client
 //! library makes a hostile path harmless or refuses to send half a request.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service};
 use kube::api::ListParams;
 use kube::{Api, ResourceExt};
@@ -37,13 +38,13 @@ pub struct Https {
 
 /// A request of JSON, or of nothing.
 #[derive(Clone, Debug)]
-pub struct Request<'a> {
+pub struct Request {
     /// The method.
-    pub method: &'a str,
+    pub method: &'static str,
     /// The path, as it is sent.
     pub path: String,
     /// The token of who asks.
-    pub token: Option<&'a str>,
+    pub token: Option<String>,
     /// The body; null for none.
     pub body: Value,
 }
@@ -210,7 +211,8 @@ impl Https {
         token: Option<&str>,
         body: &Value,
     ) -> Result<Answer> {
-        answered(async || self.ask_once(method, path, token, body).await).await
+        let answer = answered(async || self.ask_once(method, path, token, body).await).await;
+        answer.with_context(|| format!("{method} {path}"))
     }
 
     /// Asks with a token and JSON.
@@ -229,17 +231,45 @@ impl Https {
         self.send(method, path, &headers, body.as_bytes()).await
     }
 
-    /// Asks all of these one after another on one connection: so many a second that a limit on them
-    /// is reached on a slow machine too. Fewer answers than requests are returned when the
-    /// connection ends before.
+    /// Asks one after another until an answer is 429, and returns that one and how many were sent.
+    /// All others must have the status `refused`, where a busy service comes to an answer.
     ///
     /// # Errors
     ///
-    /// If there is no connection, or no end of it within the time limit.
-    pub async fn ask_in_turn(&self, requests: &[Request<'_>]) -> Result<Vec<Answer>> {
+    /// None is 429 after [`watchword::LIMIT`], one is another, or the 429 does not say how long to
+    /// wait.
+    pub async fn until_told_to_wait(
+        &self,
+        refused: u16,
+        request: impl Fn(usize) -> Request,
+    ) -> Result<(Answer, usize)> {
+        let sent = Cell::new(0);
+        let told = wait_for("an answer that tells to wait", watchword::LIMIT, async || {
+            let begin = sent.replace(sent.get() + AT_ONCE);
+            let requests: Vec<_> = (begin..begin + AT_ONCE).map(&request).collect();
+            for answer in self.ask_in_turn(&requests).await? {
+                match answer.status {
+                    429 => return Ok(Ok(answer)),
+                    408 | 503 => {}
+                    status if status == refused => {}
+                    status => return Ok(Err(anyhow!("{status}: {}", answer.text()))),
+                }
+            }
+            bail!("nothing but refusals")
+        })
+        .await??;
+        ensure!(told.json()["code"] == "too_many_requests", "{}", told.text());
+        let seconds: u64 = told.header("Retry-After").context("no Retry-After")?.parse()?;
+        ensure!((1..=10).contains(&seconds), "{seconds}");
+        Ok((told, sent.get()))
+    }
+
+    /// Asks all of these on one connection, so that a limit on how many there are in a second is
+    /// reached on a slow machine too. There may be fewer answers than requests.
+    async fn ask_in_turn(&self, requests: &[Request]) -> Result<Vec<Answer>> {
         let mut text = String::new();
         for (index, Request { method, path, token, body }) in requests.iter().enumerate() {
-            let (headers, body) = with_token(*token, body);
+            let (headers, body) = with_token(token.as_deref(), body);
             let is_last = index + 1 == requests.len();
             text += &head(method, path, &headers, body.len(), is_last);
             text += &body;
@@ -273,23 +303,24 @@ impl Https {
             ensure!(!answer.is_empty(), "no answer; written: {written:?}, read: {read:?}");
             Ok(answer)
         };
-        timeout(LIMIT, exchange).await.context("no answer")?
+        timeout(EXCHANGE, exchange).await.context("no answer in time")?
     }
 }
 
 /// Makes a request again as long as nobody answers it, or the answer is that it took too long or
 /// that the service cannot tell: on a busy machine any request may meet that, and may have been done
-/// nonetheless. A sealed store is another answer.
+/// nonetheless. A sealed store is another answer, and so is work that broke.
 ///
 /// # Errors
 ///
 /// There is no other answer.
 pub async fn answered(request: impl AsyncFn() -> Result<Answer>) -> Result<Answer> {
-    wait_for("an answer", watchword::LIMIT, async || {
+    wait_for("an answer", ANSWER, async || {
         let answer = request().await?;
-        let is_for_later =
-            answer.status == 408 || answer.status == 503 && answer.json()["code"] != "sealed";
-        ensure!(!is_for_later, "{}: {}", answer.status, answer.text());
+        let text = answer.text();
+        let is_final = text.contains(r#""code":"sealed""#) || text.contains("the request failed");
+        let is_late = answer.status == 408 || (answer.status == 503 && !is_final);
+        ensure!(!is_late, "{}: {text}", answer.status);
         Ok(answer)
     })
     .await
@@ -323,6 +354,13 @@ fn parse(answer: &[u8]) -> Result<Answer> {
     Ok(Answer { status: status.context("no status")?, headers, body: answer[end + 4..].to_vec() })
 }
 
+/// How long an answer is waited for: a part of [`watchword::LIMIT`], so that a wait around it hears why
+/// there was none.
+const ANSWER: Duration = Duration::from_secs(200);
+
+/// How many requests go over one connection.
+const AT_ONCE: usize = 50;
+
 /// Longer than any limit of the services.
-const LIMIT: Duration = Duration::from_secs(60);
+const EXCHANGE: Duration = Duration::from_secs(60);
 const PORT: u16 = 8443;

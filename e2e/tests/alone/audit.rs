@@ -16,7 +16,7 @@ use tempfile::{NamedTempFile, TempDir};
 use watchword_crds::sealed_record::SealedRecord;
 use watchword_crds::{TaskRevision, names};
 use watchword_e2e::records::Records;
-use watchword_e2e::watchword::{LIMIT, task, with_variable};
+use watchword_e2e::watchword::{LIMIT, judged, task, with_variable};
 use watchword_e2e::{Cluster, Namespace, images, run_alone, run_audited, wait_for};
 
 const OVERLAY: &str = "manifests/overlays/dev";
@@ -141,14 +141,10 @@ async fn refusals_stand_in_the_log_of_the_api_server(
             "metadata": {"name": "refused", "labels": {names::INJECT_LABEL: label}},
             "spec": {"containers": [{"name": "x", "image": images::BUSYBOX}]},
         });
-        // The webhook may be too late, and the policy speak in its place.
-        wait_for(&format!("a refusal of {label:?}"), LIMIT, async || {
-            let refused = namespace.apply(&pod.to_string()).await.err().context("it was let in")?;
-            let said = format!("{refused:#}");
-            ensure!(said.contains(words), "{said}");
-            Ok(())
-        })
-        .await?;
+        let pod = pod.to_string();
+        let refused = judged(async || namespace.apply(&pod).await).await?;
+        let said = format!("{:#}", refused.err().context("it was let in")?);
+        ensure!(said.contains(words), "{label}: {said}");
     }
 
     // What is not this namespace's, a forged revision, a changed image, a token.

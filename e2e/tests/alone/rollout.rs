@@ -1,11 +1,12 @@
 //! Changes of the store's Deployment, and waiting for what they bring about.
 
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use watchword_crds::names;
-use watchword_e2e::Cluster;
 use watchword_e2e::holder::succeeded;
+use watchword_e2e::{Cluster, wait_for};
 
 /// Applies the overlay of this name, a folder of `e2e/manifests`, over what is installed, and waits
 /// until the store runs as it says.
@@ -25,7 +26,10 @@ pub(crate) async fn restart(cluster: &Cluster) -> Result<()> {
 
 /// Waits until the store runs as its Deployment says.
 async fn rolled_out(cluster: &Cluster) -> Result<()> {
-    rollout(cluster, &["status", STORE, "--timeout=600s"]).await
+    wait_for("the store to run as its Deployment says", ROLLOUT, async || {
+        rollout(cluster, &["status", STORE, "--timeout=200s"]).await
+    })
+    .await
 }
 
 async fn rollout(cluster: &Cluster, arguments: &[&str]) -> Result<()> {
@@ -33,5 +37,8 @@ async fn rollout(cluster: &Cluster, arguments: &[&str]) -> Result<()> {
     succeeded(cluster.kubectl(&[&rollout[..], arguments].concat()).await?)?;
     Ok(())
 }
+
+/// Replicas go one after the other, and each has its time to end.
+const ROLLOUT: Duration = Duration::from_secs(900);
 
 const STORE: &str = "deployment/watchword-store";

@@ -22,11 +22,11 @@ use watchword_crds::names;
 use watchword_e2e::cluster::restarts;
 use watchword_e2e::images::BUSYBOX;
 use watchword_e2e::roles::Role;
-use watchword_e2e::watchword::{LIMIT, task, with_variable};
+use watchword_e2e::watchword::{LIMIT, judged, task, with_variable};
 use watchword_e2e::{Cluster, Namespace, run, wait_for};
 
 #[test]
-fn a_deleted_certificate_is_made_again_within_seconds() {
+fn a_deleted_certificate_is_made_again() {
     run(async |cluster: Cluster| {
         cluster
             .disturb([], async |[]| {
@@ -44,19 +44,16 @@ fn a_deleted_certificate_is_made_again_within_seconds() {
                     Ok(())
                 })
                 .await?;
-                // One that is late is passed over, and the policy refuses the pod.
-                wait_for("pods to be injected as ever", LIMIT, async || {
-                    let pod = try_pod(&namespace).await?;
-                    is_injected(&pod).then_some(()).context("a pod without the agent")
-                })
-                .await
+                let pod = judged(async || try_pod(&namespace).await).await??;
+                assert!(is_injected(&pod), "pods are injected all the time");
+                Ok(())
             })
             .await
     });
 }
 
 #[test]
-fn a_broken_ca_bundle_is_mended_within_seconds() {
+fn a_broken_ca_bundle_is_mended() {
     run(async |cluster: Cluster| {
         cluster
             .disturb([], async |[]| {
@@ -121,7 +118,7 @@ fn pods_from_before_and_after_a_succession_of_authorities_get_their_secrets() {
                     let web =
                         |name| json!({"tasks": [with_variable(task(name, PRINT), "S", &secret)]});
                     namespace.define("before", &web("before")).await?;
-                    let before = printed(&namespace, "before", "<first>\n").await?;
+                    let before = has_printed(&namespace, "before", "<first>\n").await?;
                     assert_eq!(told(&before, 1)?, one);
 
                     let now = Timestamp::now().to_string();
@@ -153,7 +150,7 @@ fn pods_from_before_and_after_a_succession_of_authorities_get_their_secrets() {
                     cluster.update_secret(&secret, "second").await?;
                     let name = before.name_any();
                     end_container(&namespace, &name).await?;
-                    let again = printed(&namespace, "before", "<second>\n").await?;
+                    let again = has_printed(&namespace, "before", "<second>\n").await?;
                     assert_eq!(again.uid(), before.uid(), "it is the same pod");
                     assert_eq!(told(&again, 1)?, one);
 
@@ -164,7 +161,7 @@ fn pods_from_before_and_after_a_succession_of_authorities_get_their_secrets() {
                     })
                     .await?;
                     namespace.define("after", &web("after")).await?;
-                    let after = printed(&namespace, "after", "<second>\n").await?;
+                    let after = has_printed(&namespace, "after", "<second>\n").await?;
                     told(&after, 2)?;
                     Ok(())
                 },
@@ -399,7 +396,7 @@ fn told(pod: &Pod, expected: usize) -> Result<String> {
 
 /// Waits until the definition's container has printed exactly this since it was started last, and
 /// returns its pod.
-async fn printed(namespace: &Namespace, definition: &str, expected: &str) -> Result<Pod> {
+async fn has_printed(namespace: &Namespace, definition: &str, expected: &str) -> Result<Pod> {
     let labels = format!("{}={definition}", names::TASK_DEFINITION_LABEL);
     let pod = namespace.pod_with(&labels, "Running").await?;
     namespace.says(&pod.name_any(), None, expected).await?;

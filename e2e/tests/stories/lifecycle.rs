@@ -387,7 +387,7 @@ trait Lives {
     async fn another_revision(&self, definition: &str, before: &str) -> Result<String>;
     /// A pod of a definition, whatever it does.
     async fn any_pod(&self, definition: &str) -> Result<Pod>;
-    /// The note of an Event about a definition, once there is one.
+    /// Waits until an Event about a definition has this reason and this note.
     async fn event(&self, definition: &str, reason: &str, note: &str) -> Result<()>;
     /// Waits until there is no object of a kind.
     async fn gone<K: Kind>(&self) -> Result<()>;

@@ -35,6 +35,31 @@ pub struct Failure {
     pub message: String,
 }
 
+/// What keeps containers from being launched.
+///
+/// It is told from the failure alone. What the store says of the references at that moment is known
+/// sooner or later than the failure, and may be about another one.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Hindrance {
+    /// The kubelet could not start a container.
+    Kubelet,
+    /// A secret cannot be had.
+    Secrets,
+}
+
+impl Hindrance {
+    /// All that there are.
+    pub const ALL: [Self; 2] = [Self::Kubelet, Self::Secrets];
+
+    /// As Events and metrics name it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Kubelet => "kubelet",
+            Self::Secrets => "secrets",
+        }
+    }
+}
+
 /// The kinds of failure.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Cause {
@@ -53,16 +78,12 @@ pub enum Cause {
 }
 
 impl Cause {
-    /// What kept containers from being launched, as Events and metrics name it: `secrets` or
-    /// `kubelet`; none where a program had been started.
-    ///
-    /// It is told from the failure alone. What the store says of the references at that moment is
-    /// known sooner or later than the failure, and may be about another one.
-    pub fn of_launch(self) -> Option<&'static str> {
+    /// What kept containers from being launched; none where a program had been started.
+    pub fn hindrance(self) -> Option<Hindrance> {
         match self {
-            Self::Agent => Some("secrets"),
+            Self::Agent => Some(Hindrance::Secrets),
             Self::Deadline | Self::Eviction | Self::Exit | Self::Memory => None,
-            Self::Kubelet => Some("kubelet"),
+            Self::Kubelet => Some(Hindrance::Kubelet),
         }
     }
 

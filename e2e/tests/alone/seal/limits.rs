@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 use watchword_e2e::cluster::{Answer, Https, Request};
 use watchword_e2e::watchword::LIMIT;
@@ -25,8 +25,8 @@ pub(crate) async fn are_each_ones_own(cluster: &Cluster, keeper: &Keeper) -> Res
     }
     let [greedy, modest, late] = tokens.as_slice() else { anyhow::bail!("three tokens") };
 
-    let sent = until_told_to_wait(&here, 403, ("GET", SECRET, &Value::Null), |_| greedy.clone());
-    let sent = sent.await?;
+    let of_greedy = |_| asking("GET", SECRET, greedy.clone(), &Value::Null);
+    let (_, sent) = here.until_told_to_wait(403, of_greedy).await?;
     assert_eq!(get(&here, modest).await?.status, 403, "another user is counted apart");
     assert_eq!(get(&there, greedy).await?.status, 403, "the other replica counts for itself");
     wait_for("waiting to help", LIMIT, async || {
@@ -44,7 +44,8 @@ pub(crate) async fn are_each_ones_own(cluster: &Cluster, keeper: &Keeper) -> Res
             "/v1/resolve" => json!({"version": 1, "container": "web", "want": ["env"]}),
             _ => json!({"version": 1, "namespace": namespace.name(), "revision": "x"}),
         };
-        until_told_to_wait(&here, 401, ("POST", path, &body), |_| "nobody's".to_owned()).await?;
+        let stranger = |_| asking("POST", path, "nobody's".to_owned(), &body);
+        here.until_told_to_wait(401, stranger).await?;
         assert_eq!(there.ask("POST", path, Some("nobody's"), &body).await?.status, 401);
     }
     // Who is not known yet waits with the strangers, and not for long.
@@ -70,8 +71,9 @@ async fn whoever_is_known_is_not_held_up_by_strangers(
     store: &Https,
 ) -> Result<()> {
     let strangers = async |round: usize| {
-        let stranger = |number| format!("nobody's-{round}-{number}");
-        until_told_to_wait(store, 401, ("GET", SECRET, &Value::Null), stranger).await
+        let token = |number| format!("nobody's-{round}-{number}");
+        let stranger = |number| asking("GET", SECRET, token(number), &Value::Null);
+        store.until_told_to_wait(401, stranger).await
     };
     // From then on some are enough: ten a second are let in again.
     strangers(0).await?;
@@ -98,46 +100,14 @@ async fn whoever_is_known_is_not_held_up_by_strangers(
     anyhow::bail!("this machine is too slow to ask so often in ten seconds")
 }
 
-/// Asks with one token after another until the answer is 429; until then it must be `refused`.
-/// Returns how often that was.
-async fn until_told_to_wait(
-    store: &Https,
-    refused: u16,
-    (method, path, body): (&str, &str, &Value),
-    token: impl Fn(usize) -> String,
-) -> Result<usize> {
-    for begin in (0..MOST).step_by(AT_ONCE) {
-        let tokens: Vec<String> = (begin..begin + AT_ONCE).map(&token).collect();
-        let request = |token| Request {
-            method,
-            path: path.to_owned(),
-            token: Some(token),
-            body: body.clone(),
-        };
-        let requests: Vec<_> = tokens.iter().map(|token| request(token.as_str())).collect();
-        // A busy store has other answers too, or none.
-        let answers = store.ask_in_turn(&requests).await.unwrap_or_default();
-        if let Some(told) = answers.iter().find(|answer| answer.status == 429) {
-            assert_eq!(told.json()["code"], json!("too_many_requests"), "{}", told.text());
-            let seconds: u64 = told.header("Retry-After").context("no Retry-After")?.parse()?;
-            assert!((1..=10).contains(&seconds), "{seconds}");
-            return Ok(begin + AT_ONCE);
-        }
-        for Answer { status, .. } in &answers {
-            ensure!(*status == refused || matches!(status, 408 | 503), "{answers:?}");
-        }
-    }
-    anyhow::bail!("{MOST} refusals in a row are no reason to wait")
+/// A request for the secret, or for what is at another path.
+fn asking(method: &'static str, path: &str, token: String, body: &Value) -> Request {
+    Request { method, path: path.to_owned(), token: Some(token), body: body.clone() }
 }
 
 async fn get(store: &Https, token: &str) -> Result<Answer> {
     store.ask("GET", SECRET, Some(token), &Value::Null).await
 }
-
-/// More than the burst, and than what comes back while they are sent.
-const MOST: usize = 2000;
-
-const AT_ONCE: usize = 50;
 
 /// How often the user may have been forgotten before it was asked for again.
 const ROUNDS: usize = 10;

@@ -160,16 +160,18 @@ fn a_webhook_that_takes_reviews_and_answers_none_holds_up_pods_for_seconds_only(
                 }
                 node.signal(&pod, "/watchword-controller", "CONT")?;
 
-                let mut least = Duration::MAX;
+                let mut waits = Vec::new();
                 for (labelled, plain) in asked {
                     let ((labelled, waited), (plain, _)) = (labelled?, plain?);
                     let refusal = labelled.err().context("a labelled pod was let in")?.to_string();
                     assert!(refusal.contains("watchword-injected"), "{refusal}");
                     assert!(!is_ours(&plain?), "a plain pod is as it was sent");
-                    least = least.min(waited);
+                    waits.push(waited);
                 }
-                // The deadline is 3 s; what is not told has the API server's own, of 10.
-                assert!(least < Duration::from_secs(9), "it took {least:?}");
+                // The deadline is 3 s; what is not told has the API server's own, of 10. Who waited
+                // less found nobody to ask any more.
+                let least = waits.iter().filter(|waited| **waited >= Duration::from_secs(3)).min();
+                assert!(least.is_some_and(|least| *least < Duration::from_secs(9)), "{waits:?}");
                 Ok(())
             })
             .await

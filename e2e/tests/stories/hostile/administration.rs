@@ -1,9 +1,8 @@
 //! Who may run the store: each verb of administration is a right of its own. And how often anybody
 //! may be refused.
 
-use anyhow::{Context, ensure};
 use serde_json::{Value, json};
-use watchword_e2e::cluster::{Answer, Request};
+use watchword_e2e::cluster::Request;
 use watchword_e2e::{Cluster, run};
 
 use super::support::*;
@@ -102,29 +101,14 @@ fn whoever_is_refused_too_often_has_to_wait_and_nobody_else() {
         let url = |n: usize| format!("/secrets/v1/secret/default/{}/s{n}", namespace.name());
 
         // Each replica counts for itself.
-        let mut told_to_wait = None;
-        for n in 0..40 {
-            let guess = |m: usize| Request {
-                method: "GET",
-                path: url(50 * n + m),
-                token: Some(&guesser),
-                body: Value::Null,
-            };
-            let guesses: Vec<_> = (0..50).map(guess).collect();
-            // A busy store has other answers too, or none.
-            let answers = store.ask_in_turn(&guesses).await.unwrap_or_default();
-            let known = |answer: &Answer| matches!(answer.status, 403 | 408 | 429 | 503);
-            ensure!(answers.iter().all(known), "{answers:?}");
-            told_to_wait = answers.into_iter().find(|answer| answer.status == 429);
-            if told_to_wait.is_some() {
-                break;
-            }
-        }
+        let guess = |number| Request {
+            method: "GET",
+            path: url(number),
+            token: Some(guesser.clone()),
+            body: Value::Null,
+        };
+        store.until_told_to_wait(403, guess).await?;
 
-        let answer = told_to_wait.context("guessed for ever")?;
-        assert_eq!(code(&answer), "too_many_requests");
-        let seconds: u64 = answer.header("Retry-After").unwrap_or_default().parse()?;
-        assert!((1..=10).contains(&seconds), "{seconds}");
         let answer = store.ask("GET", &url(0), Some(&patient), &Value::Null).await?;
         assert_eq!(answer.status, 403, "{}", answer.text());
         anyhow::Ok(())

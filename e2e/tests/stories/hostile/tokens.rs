@@ -1,14 +1,12 @@
 //! Stolen and outlived tokens: each is good for one container of one living pod, and nowhere else.
 
-use std::time::Instant;
-
 use anyhow::Context;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use kube::ResourceExt;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
-use watchword_e2e::cluster::{Answer, Request};
+use watchword_e2e::cluster::Request;
 use watchword_e2e::watchword::{LIMIT, task, with_variable};
 use watchword_e2e::{Cluster, run, wait_for};
 
@@ -119,32 +117,14 @@ fn a_pod_that_is_refused_again_and_again_waits_and_does_not_flood_the_audit_log(
         pods.delete(&pod, &DeleteParams::default().grace_period(600)).await?;
 
         // Each replica counts for itself.
-        let (mut asked, begun) = (0, Instant::now());
-        let told = loop {
-            // A burst, and what comes back meanwhile.
-            let most = 2000 + 10 * usize::try_from(begun.elapsed().as_secs())?;
-            anyhow::ensure!(
-                asked < most && begun.elapsed() < LIMIT,
-                "it was refused {asked} times"
-            );
-            let request = Request {
-                method: "POST",
-                path: "/v1/resolve".to_owned(),
-                token: Some(&of_dead),
-                body: wanted("web"),
-            };
-            asked += 50;
-            // Who has no answer may have been refused.
-            let answers = store.ask_in_turn(&vec![request; 50]).await.unwrap_or_default();
-            if let Some(told) = answers.iter().find(|answer| answer.status == 429) {
-                break told.clone();
-            }
-            let known = |answer: &Answer| matches!(answer.status, 403 | 408 | 503);
-            assert!(answers.iter().all(known), "{answers:?}");
+        let request = |_| Request {
+            method: "POST",
+            path: "/v1/resolve".to_owned(),
+            token: Some(of_dead.clone()),
+            body: wanted("web"),
         };
+        let (_, asked) = store.until_told_to_wait(403, request).await?;
 
-        assert_eq!(code(&told), "too_many_requests");
-        assert!(told.header("Retry-After").is_some(), "{:?}", told.headers);
         // Another pod of the same definition, at the same address, is served as before.
         let other = wait_for("the next pod", LIMIT, async || {
             let other = namespace.running_pod("web").await?;

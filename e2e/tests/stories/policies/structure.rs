@@ -172,6 +172,7 @@ fn a_label_that_nearly_asks_for_secrets_is_refused_with_its_value_and_the_mend()
         // The right word gets as far as the webhook, once that answers in time.
         wait_for("the webhook's refusal", LIMIT, async || {
             let refusal = create("true").await?;
+            assert_ne!(refusal, "", "it is let in");
             ensure!(refusal.contains("no task definition of namespace"), "{refusal:?}");
             Ok(())
         })
