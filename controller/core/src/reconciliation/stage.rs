@@ -299,6 +299,17 @@ mod tests {
     }
 
     #[rstest]
+    #[case(Cause::Agent, Some("secrets"))]
+    #[case(Cause::Kubelet, Some("kubelet"))]
+    #[case(Cause::Exit, None)]
+    fn what_keeps_containers_from_starting_is_told_from_the_failure(
+        #[case] cause: Cause,
+        #[case] expected: Option<&str>,
+    ) {
+        assert_eq!(cause.hindrance().map(Hindrance::as_str), expected);
+    }
+
+    #[rstest]
     #[case::agent(json!({"terminated": ended(78, REFUSED)}), json!({}), Cause::Agent, REFUSED)]
     #[case::agent_backing_off(
         json!({"waiting": {"reason": "CrashLoopBackOff"}}), json!({"terminated": ended(78, REFUSED)}), Cause::Agent, REFUSED
