@@ -25,6 +25,8 @@ use crate::wait;
 /// Fetches the variables, leaves them for probes where there are any, and becomes `argv`.
 pub(crate) fn run(argv: &[OsString]) -> Result<Infallible, Failure> {
     let hardened = harden()?;
+    let cache = settings::env_cache();
+    cache.as_deref().map_or(Ok(()), cache::forget)?;
     let identity = settings::identity()?;
     let client = Client::new(&settings::store()?)?;
 
@@ -32,9 +34,8 @@ pub(crate) fn run(argv: &[OsString]) -> Result<Infallible, Failure> {
         client.resolve(&identity, Want::Env, MAX_ANSWER_BYTES)
     })?;
     let secrets = variables(&answer)?;
-    if let Some(path) = settings::env_cache() {
-        cache::write(&path, &secrets)?;
-    }
+    // Held until the program is there.
+    let _latch = cache.map(|path| cache::write(&path, &secrets)).transpose()?;
     become_program(argv, secrets, hardened)
 }
 

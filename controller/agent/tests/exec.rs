@@ -553,6 +553,36 @@ fn a_hook_waits_for_the_containers_own_agent() {
 }
 
 #[test]
+fn a_hook_waits_also_when_the_container_starts_again() {
+    let (release, released) = mpsc::channel::<()>();
+    let store = Store::start(move |number, _| {
+        if number == 0 {
+            return Reply::env(&[("A", b"first")]);
+        }
+        released.recv().unwrap();
+        Reply::env(&[("A", b"second")])
+    });
+    let container = Container::of(&store);
+    let cache = container.path("environment");
+    run(container.agent(&["exec", "--", "true"]).env("WATCHWORD_ENV_CACHE", &cache));
+    assert!(cache.exists());
+
+    let mut again = container.agent(&["exec", "--", "true"]);
+    let mut again = again.env("WATCHWORD_ENV_CACHE", &cache).spawn().unwrap();
+    let begun = Instant::now();
+    while cache.exists() {
+        assert!(begun.elapsed() < Duration::from_secs(60), "what was left is still there");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let mut hook = container.agent(&["exec", "--cached", "--", "printenv", "A"]);
+    let hook = hook.env("WATCHWORD_ENV_CACHE", &cache).stdout(Stdio::piped()).spawn().unwrap();
+    release.send(()).unwrap();
+
+    assert_eq!(text(&hook.wait_with_output().unwrap().stdout), "second\n");
+    assert!(again.wait().unwrap().success());
+}
+
+#[test]
 fn a_signal_ends_a_hook_that_waits() {
     let container = Container::at("https://127.0.0.1:1", "");
     let mut hook = container.agent(&["exec", "--cached", "--", "true"]);
