@@ -6,6 +6,7 @@ use k8s_openapi::api::core::v1::{ContainerStateTerminated, Pod};
 use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::{Value, json};
+use watchword_e2e::cluster::restarts;
 use watchword_e2e::images::{BUSYBOX, SCRATCH_APP};
 use watchword_e2e::watchword::{LIMIT, task, with_file, with_plain, with_variable};
 use watchword_e2e::{Cluster, Namespace, run, wait_for};
@@ -47,6 +48,8 @@ fn dollars_arrive_as_mesos_delivers_them() {
             .await?;
             assert_eq!(probed, DOLLARS, "in the health check of `{container}`");
         }
+        let pod: Pod = namespace.api().get(&pod).await?;
+        assert_eq!(restarts(&pod), 0, "a health check failed");
         anyhow::Ok(())
     });
 }
