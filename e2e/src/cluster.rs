@@ -143,6 +143,16 @@ impl Cluster {
             Access::Local { record, .. } => record.kubectl.clone(),
             Access::Remote => PathBuf::from("kubectl"),
         };
+        self.run_with(&program, arguments, input.as_bytes()).await
+    }
+
+    /// Runs a program with a standard input, and waits for its end.
+    pub(crate) async fn run_with(
+        &self,
+        program: &Path,
+        arguments: &[&str],
+        input: &[u8],
+    ) -> Result<Output> {
         let mut child = self
             .command(program)
             .args(arguments)
@@ -150,12 +160,13 @@ impl Cluster {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
-            .context("cannot run `kubectl`")?;
+            .with_context(|| format!("cannot run `{}`", program.display()))?;
         if let Some(mut stdin) = child.stdin.take() {
             // It may end without having read all; its exit code says more than a broken pipe.
-            stdin.write_all(input.as_bytes()).await.ok();
+            stdin.write_all(input).await.ok();
         }
-        child.wait_with_output().await.context("cannot wait for `kubectl`")
+        let ended = child.wait_with_output().await;
+        ended.with_context(|| format!("cannot wait for `{}`", program.display()))
     }
 
     fn made_namespaces(&self) -> Vec<String> {

@@ -3,7 +3,7 @@
 
 use std::env;
 use std::path::PathBuf;
-use std::process::{Output, Stdio};
+use std::process::Output;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
@@ -11,7 +11,6 @@ use k8s_openapi::api::core::v1::{Event, Pod};
 use kube::api::{ListParams, LogParams};
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
-use tokio::io::AsyncWriteExt;
 use watchword_crds::{TaskDefinition, names};
 
 use crate::cache::Cache;
@@ -66,20 +65,7 @@ impl Cluster {
     ///
     /// It cannot be run.
     pub async fn watchword(&self, arguments: &[&str], input: &[u8]) -> Result<Output> {
-        let program = Self::cli()?;
-        let mut child = self
-            .command(&program)
-            .args(arguments)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .with_context(|| format!("cannot run `{}`", program.display()))?;
-        if let Some(mut stdin) = child.stdin.take() {
-            // It may end without having read all; its exit code says more than a broken pipe.
-            stdin.write_all(input).await.ok();
-        }
-        child.wait_with_output().await.context("cannot wait for `watchword`")
+        self.run_with(&Self::cli()?, arguments, input).await
     }
 
     /// Where `watchword` is: `WATCHWORD_CLI` names it, else it is where `make programs` puts it.
